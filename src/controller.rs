@@ -1,0 +1,1 @@
+//! The control plane: two reconcilers over the ports.

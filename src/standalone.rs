@@ -1,0 +1,1 @@
+//! `tidegate run`: files instead of a cluster, one process instead of two.

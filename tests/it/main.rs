@@ -1,0 +1,1 @@
+//! The one integration binary: real sockets, a real kube-apiserver, the real program.
