@@ -1,0 +1,3 @@
+module tidegate.test/pause
+
+go 1.26.0
