@@ -1,1 +1,4 @@
 //! Logs, metrics and the admin endpoints.
+
+pub mod admin;
+pub mod log;
