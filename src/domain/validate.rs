@@ -1,0 +1,243 @@
+//! A spec and what it refers to, checked: what can be used, with every default applied, or the reasons why not.
+//!
+//! Everything that the CRD's schema and rules check is checked again, in the same words, because an object may have been
+//! stored under an older CRD or come from a file.
+
+use std::collections::BTreeMap;
+
+use super::key::Key;
+use super::plan::{
+    BreakerPlan, ConcurrencyPlan, ConnectionPlan, EndpointPlan, LimitPlan, Material, ProbePlan, RetryPlan, TimeoutPlan,
+    TlsPlan,
+};
+use super::secret::SecretValue;
+use crate::api::credential::CredentialSpec;
+use crate::api::integration::{BalancePolicy, CaRefKind, Integration, Protocol, Resources};
+
+/// Data of a Secret or ConfigMap; `None` where the bytes are not UTF-8.
+pub type Values = BTreeMap<String, Option<SecretValue>>;
+
+/// What an Integration refers to, as it was read just now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct References {
+    /// For each of `spec.credentialRefs`, in its order, what is known of it.
+    pub credentials: Vec<CredentialReference>,
+    /// The data of the Secret or ConfigMap that `spec.tls.caRef` names; `None` if there is no such object (or no
+    /// `caRef`).
+    pub ca: Option<Values>,
+}
+
+/// A referenced Credential.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CredentialReference {
+    /// Name of the Credential.
+    pub name: String,
+    /// What was read; `None` if there is no such Credential, or it is being deleted.
+    pub found: Option<CredentialFound>,
+}
+
+/// A Credential that exists, and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CredentialFound {
+    /// Its `spec.allowedHosts`.
+    pub allowed_hosts: Vec<String>,
+    /// Its revision, which workers report back.
+    pub revision: i64,
+    /// What [`credential`] made of it and its Secret.
+    pub material: Result<Material, CredentialProblem>,
+}
+
+/// An Integration that can be used: typed, bounded, with every default applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// Its namespace and name.
+    pub key: Key,
+    /// Its UID.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// What is spoken to the provider.
+    pub protocol: Protocol,
+    /// Where the provider is; at least one, at least one of them with weight.
+    pub endpoints: Vec<EndpointPlan>,
+    /// What it refers to, in the order of `spec.credentialRefs`.
+    pub credentials: Vec<CredentialReference>,
+    /// How to verify the provider.
+    pub tls: TlsPlan,
+    /// Bounds in time.
+    pub timeouts: TimeoutPlan,
+    /// When and how often to try again.
+    pub retries: RetryPlan,
+    /// When to stop asking an endpoint.
+    pub breaker: BreakerPlan,
+    /// Requests under way and waiting.
+    pub concurrency: ConcurrencyPlan,
+    /// Connections to the provider.
+    pub connections: ConnectionPlan,
+    /// How to choose among endpoints.
+    pub balance: BalancePolicy,
+    /// Bounds in bytes.
+    pub limits: LimitPlan,
+    /// Active probes, if any.
+    pub health_check: Option<ProbePlan>,
+    /// The value of the `tidegate.dev/reset-circuit` annotation, if any.
+    pub reset_circuit: Option<String>,
+    /// How many workers.
+    pub replicas: i32,
+    /// Compute resources of each; absent: the installation's default.
+    pub resources: Option<Resources>,
+    /// Namespaces that may call, besides the Integration's own.
+    pub access: Vec<String>,
+}
+
+/// A field whose value is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {must}")]
+pub struct Violation {
+    /// Path of the field, such as `spec.endpoints[0].url`.
+    pub field: String,
+    /// What is allowed, as a phrase that begins with `must`. Never a secret.
+    pub must: String,
+}
+
+/// Why an Integration cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The spec itself is wrong.
+    #[error(transparent)]
+    InvalidSpec(#[from] Violation),
+    /// `spec.tls.caRef` names a Secret or ConfigMap that does not exist.
+    #[error("`spec.tls.caRef`: there is no {kind:?} `{name}` in this namespace; create it or name another")]
+    RefNotFound {
+        /// What is missing.
+        kind: CaRefKind,
+        /// Its name.
+        name: String,
+    },
+    /// The Secret or ConfigMap is there, but the key is not, or holds no certificates.
+    #[error("`spec.tls.caRef`: key `{key}` of {kind:?} `{name}` {must}")]
+    RefUnusable {
+        /// What is referred to.
+        kind: CaRefKind,
+        /// Its name.
+        name: String,
+        /// The key in it.
+        key: String,
+        /// What is expected there.
+        must: String,
+    },
+    /// A Credential does not allow the host of an endpoint.
+    #[error(
+        "`spec.endpoints[{index}].url`: Credential `{credential}` does not allow `{host}`; add it to its \
+         `spec.allowedHosts` or take the Credential off `spec.credentialRefs`"
+    )]
+    HostNotAllowed {
+        /// Place of the endpoint in `spec.endpoints`.
+        index: usize,
+        /// Host and port of the endpoint.
+        host: String,
+        /// Name of the Credential.
+        credential: String,
+    },
+}
+
+impl Problem {
+    /// Reason of `Accepted=False`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidSpec(_) => "InvalidSpec",
+            Self::RefNotFound { .. } | Self::RefUnusable { .. } => "RefNotFound",
+            Self::HostNotAllowed { .. } => "HostNotAllowed",
+        }
+    }
+
+    /// Whether only an edit can mend it. What does not exist yet may be on its way.
+    pub fn stalls(&self) -> bool {
+        !matches!(self, Self::RefNotFound { .. })
+    }
+}
+
+/// Why a Credential has no usable value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialProblem {
+    /// The spec is wrong, or the value in the Secret is not one that can be sent.
+    #[error(transparent)]
+    InvalidSpec(#[from] Violation),
+    /// The Secret does not exist.
+    #[error("`{field}`: there is no Secret `{secret}` in this namespace; create it or name another")]
+    SecretNotFound {
+        /// The field that names it.
+        field: &'static str,
+        /// Its name.
+        secret: String,
+    },
+    /// The Secret has no such key.
+    #[error("`{field}`: Secret `{secret}` has no key `{key}`; add it or name another")]
+    KeyMissing {
+        /// The field that names it.
+        field: &'static str,
+        /// The Secret.
+        secret: String,
+        /// The key.
+        key: String,
+    },
+}
+
+impl CredentialProblem {
+    /// Reason of `Ready=False`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::InvalidSpec(_) => "InvalidSpec",
+            Self::SecretNotFound { .. } => "SecretNotFound",
+            Self::KeyMissing { .. } => "KeyMissing",
+        }
+    }
+
+    /// Whether only an edit can mend it. What does not exist yet may be on its way.
+    pub fn stalls(&self) -> bool {
+        !matches!(self, Self::SecretNotFound { .. })
+    }
+}
+
+/// A referenced Credential that has no usable value, in the words of `CredentialsReady=False`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// `CredentialNotFound` or `CredentialNotReady`.
+    pub reason: &'static str,
+    /// Which Credential and why.
+    pub message: String,
+    /// Whether only an edit can mend it.
+    pub stalls: bool,
+}
+
+impl References {
+    /// Every referenced Credential that has no usable value.
+    pub fn unready(&self) -> Vec<Unready> {
+        todo!()
+    }
+}
+
+/// Checks an Integration with what it refers to. All problems are found, in the order of the spec.
+///
+/// A Credential that is missing or not ready is no problem here: the Integration is acceptable, its workers answer
+/// `credential-unavailable`, and [`References::unready`] says why.
+pub fn integration(object: &Integration, references: &References) -> Result<Accepted, Vec<Problem>> {
+    let _ = (object, references);
+    todo!()
+}
+
+/// Name of the Secret that a Credential's value comes from; `None` if the spec names none.
+pub fn secret_name(spec: &CredentialSpec) -> Option<&str> {
+    let _ = spec;
+    todo!()
+}
+
+/// The value of a Credential, ready to be injected.
+///
+/// `secret` is the data of the Secret that [`secret_name`] names, `None` if it does not exist. One trailing newline
+/// (`\n` or `\r\n`) of a value is dropped, because editors and `echo` leave one; any other control character is
+/// refused. A problem names Secret and key, never a value.
+pub fn credential(spec: &CredentialSpec, secret: Option<&Values>) -> Result<Material, CredentialProblem> {
+    let _ = (spec, secret);
+    todo!()
+}
