@@ -1,0 +1,87 @@
+//! The outside API: a server on this machine, in the node's eyes another host, that wants a key and can be told to fail.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use tokio::net::TcpListener;
+
+use crate::world::Outcome;
+
+/// A running provider.
+pub struct Provider {
+    /// Its port, on every address that pods reach it by.
+    pub port: u16,
+    state: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    keys: Mutex<BTreeSet<String>>,
+    seen: Mutex<Vec<Seen>>,
+    broken: AtomicBool,
+}
+
+/// A request as it came in.
+pub struct Seen {
+    /// Its key; empty if it has none.
+    pub key: String,
+    /// Its path.
+    pub path: String,
+}
+
+impl Provider {
+    /// The name by which pods know it.
+    pub const NAME: &str = "api.provider.test";
+
+    /// Serves on `host`, an address of this machine, until the test ends.
+    pub async fn start(host: &str) -> Outcome<Self> {
+        let listener = TcpListener::bind((host, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let state = Arc::new(Shared::default());
+        let router = Router::new().fallback(answer).with_state(state.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { port, state })
+    }
+
+    /// From now on these keys are good, and no others.
+    pub fn accept(&self, keys: &[&str]) {
+        *lock(&self.state.keys) = keys.iter().map(|&key| key.to_owned()).collect();
+    }
+
+    /// From now on everything is answered with 500, or is not.
+    pub fn set_broken(&self, broken: bool) {
+        self.state.broken.store(broken, Ordering::SeqCst);
+    }
+
+    /// The requests that came in since this was last asked.
+    pub fn seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut *lock(&self.state.seen))
+    }
+}
+
+async fn answer(State(state): State<Arc<Shared>>, request: Request) -> (StatusCode, &'static str) {
+    let key = request
+        .headers()
+        .get("x-api-key")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    lock(&state.seen).push(Seen {
+        key: key.to_owned(),
+        path: request.uri().path().to_owned(),
+    });
+    if state.broken.load(Ordering::SeqCst) {
+        (StatusCode::INTERNAL_SERVER_ERROR, "broken\n")
+    } else if lock(&state.keys).contains(key) {
+        (StatusCode::OK, "charged\n")
+    } else {
+        (StatusCode::UNAUTHORIZED, "no such key\n")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
