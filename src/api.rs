@@ -1,6 +1,7 @@
 //! What users write and read: the resources, and every name that is part of the public contract.
 
 pub mod condition;
+pub mod crds;
 pub mod credential;
 pub mod duration;
 pub mod integration;

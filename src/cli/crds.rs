@@ -1,13 +1,20 @@
 //! `tidegate crds`: Print the CustomResourceDefinitions.
 
+use std::io::Write;
+
 use super::Failure;
+use crate::api;
 
 /// Flags of `tidegate crds`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Print the CustomResourceDefinitions.
+/// Prints both CRDs as YAML, for `kubectl apply -f -`.
 pub fn run(args: Args) -> Result<(), Failure> {
     let Args {} = args;
-    Err(Failure::new("`tidegate crds` is not built yet"))
+    let mut out = std::io::stdout().lock();
+    for crd in api::crds::all() {
+        writeln!(out, "---\n{}", api::crds::yaml(&crd)?.trim_end())?;
+    }
+    Ok(())
 }

@@ -1,1 +1,13 @@
 //! The one integration binary: real sockets, a real kube-apiserver, the real program.
+
+// A test that cannot go on panics; the product may not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    missing_docs
+)]
+
+mod crd;
+mod support;

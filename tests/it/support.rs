@@ -1,0 +1,3 @@
+//! Real parts for the tests to stand on.
+
+pub mod apiserver;
