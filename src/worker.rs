@@ -17,6 +17,17 @@ use crate::domain::key::Key;
 use crate::domain::plan::Plan;
 use crate::net::policy::AddressPolicy;
 
+pub mod asked;
+pub mod body;
+pub mod connection;
+pub mod framing;
+pub mod hop;
+pub mod layer;
+pub mod pool;
+pub mod problem;
+pub mod route;
+pub mod wire;
+
 /// The plans a worker serves, by Integration.
 pub type Plans = BTreeMap<Key, Arc<Plan>>;
 /// The current report of each Integration that is served.

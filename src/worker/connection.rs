@@ -1,0 +1,210 @@
+//! One caller's connection, from its first byte to its last.
+//!
+//! hyper speaks the protocol; what is added here is what it leaves to others. Which version is spoken is found out by a
+//! read that has a bound of its own, because a peer that sends nothing must not hold more than a socket (reliability
+//! D32). One timer for each connection, armed again only when it fires, closes what is quiet for too long and what is
+//! stuck; hyper's own header timeout is left off because it also runs between requests, where the bound is another. And
+//! a connection that we close is read from for a moment longer: closing a socket with unread bytes in it resets it,
+//! and the caller would never see the 400 or 413 that explains why.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::framing::Framing;
+use super::wire::{Patience, UnderWay, Verdict, Vitals, Wire};
+
+/// How an HTTP/2 connection begins (RFC 9113 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// So long, and so many bytes, a connection that we close is still read from.
+const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 << 10);
+
+/// How long an HTTP/2 peer may take to go when it was told to.
+const GOING: Duration = Duration::from_secs(5);
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How long its peer may take.
+    pub patience: Patience,
+    /// All headers of a request, in bytes.
+    pub headers: usize,
+}
+
+/// Serves `socket` until its peer is done or takes too long, or, when `stop` is asked for, until what is under way is
+/// finished. `answer` is called with each request.
+pub async fn serve<A, F, B>(mut socket: TcpStream, bounds: Bounds, stop: CancellationToken, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    let first = tokio::select! {
+        first = tokio::time::timeout(bounds.patience.head, read_first(&mut socket)) => first,
+        () = stop.cancelled() => return,
+    };
+    let Ok(Ok((first, is_http2))) = first else { return };
+    let vitals = Arc::new(Vitals::new());
+    let noted = vitals.clone();
+    let service = service_fn(move |request| {
+        let under_way = noted.begin();
+        let answered = answer(request);
+        async move {
+            let mut response = answered.await;
+            if is_http2 {
+                response.headers_mut().remove(CONNECTION);
+            }
+            Ok::<_, Infallible>(response.map(|body| Noted {
+                body,
+                _under_way: under_way,
+            }))
+        }
+    });
+    let framing = (!is_http2).then(Framing::new);
+    let wire = TokioIo::new(Wire::new(socket, first, framing, vitals.clone()));
+    if is_http2 {
+        let connection = pin!(http2_builder(bounds).serve_connection(wire, service));
+        watch(connection, &vitals, bounds.patience, &stop, |connection| {
+            connection.graceful_shutdown()
+        })
+        .await;
+    } else {
+        let mut connection = http1_builder(bounds).serve_connection(wire, service);
+        let pinned = Pin::new(&mut connection);
+        if watch(pinned, &vitals, bounds.patience, &stop, |connection| {
+            connection.graceful_shutdown()
+        })
+        .await
+        {
+            linger(connection.into_parts().io.into_inner().into_socket()).await;
+        }
+    }
+}
+
+fn http1_builder(bounds: Bounds) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_header_size(bounds.headers)
+        // Room for one byte more than the largest head, so that it is the head that is refused.
+        .max_buf_size(bounds.headers.saturating_add(1).max(8 << 10));
+    builder
+}
+
+fn http2_builder(bounds: Bounds) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_concurrent_streams(128)
+        .max_header_list_size(u32::try_from(bounds.headers).unwrap_or(u32::MAX))
+        // What one connection can make us keep: so much of request bodies in all, so much of each answer.
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(256 << 10)
+        .max_send_buf_size(64 << 10);
+    builder
+}
+
+/// Reads until it is known which version is spoken; what was read is for whoever speaks it.
+async fn read_first(socket: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() {
+        let mut rest = socket.take((PREFACE.len() - first.len()) as u64);
+        if rest.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if !PREFACE.starts_with(&first) {
+            return Ok((first, false));
+        }
+    }
+    Ok((first, true))
+}
+
+/// Drives `connection` to its end, and says whether it came to one by itself. `finish` asks it to end when what is under
+/// way is finished.
+async fn watch<C: Future>(
+    mut connection: Pin<&mut C>,
+    vitals: &Vitals,
+    patience: Patience,
+    stop: &CancellationToken,
+    finish: impl Fn(Pin<&mut C>),
+) -> bool {
+    let mut timer = pin!(tokio::time::sleep(patience.head));
+    let mut stopped = pin!(stop.cancelled());
+    let (mut stopping, mut leaving) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return true,
+            () = stopped.as_mut(), if !stopping => {
+                stopping = true;
+                finish(connection.as_mut());
+            }
+            () = timer.as_mut() => {
+                let next = match vitals.judge(patience) {
+                    Verdict::Fine(next) => next,
+                    Verdict::Quiet if !leaving => {
+                        leaving = true;
+                        finish(connection.as_mut());
+                        GOING
+                    }
+                    Verdict::Quiet | Verdict::Stuck => return false,
+                };
+                timer.as_mut().reset(Instant::now() + next);
+            }
+        }
+    }
+}
+
+async fn linger(mut socket: TcpStream) {
+    let (time, bytes) = LINGER;
+    let read = async {
+        socket.shutdown().await?;
+        tokio::io::copy(&mut socket.take(bytes), &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it: the connection is over.
+    drop(tokio::time::timeout(time, read).await);
+}
+
+/// The body of an answer, which is under way until it is dropped.
+struct Noted<B> {
+    body: B,
+    _under_way: UnderWay,
+}
+
+impl<B: Body + Unpin> Body for Noted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,271 @@
+//! Connections to one endpoint, kept for the next request.
+//!
+//! A pool belongs to one identity: host, port, how TLS is spoken and verified. Credentials that travel in a request are
+//! no part of it, so their change costs no connection; anything that a connection itself carries is (reliability D39).
+//!
+//! It stands on hyper's connections rather than on its pooled client for one promise: a stale pooled connection is never
+//! a reason to send a request twice. `try_send_request` gives a request back only if not a byte of it was handed to the
+//! connection's writer; then, and only then, it goes out on another connection. Once it may have been written, it is
+//! the retry layer that decides, by method.
+//!
+//! Bounds: at most `max` HTTP/1 connections carry a request, at most `max` more lie idle; HTTP/2 has one connection.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::header::HeaderName;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::net::{Connection, DialError, Dialer, Target};
+
+use super::body::outgoing::Outgoing;
+
+mod idle;
+
+use idle::{Idle, Shelf};
+
+/// Connections to one endpoint.
+#[derive(Debug)]
+pub struct Pool {
+    dialer: Dialer,
+    target: Target,
+    bounds: Bounds,
+    slots: Arc<Semaphore>,
+    shelf: Mutex<Shelf>,
+    /// Held while a connection is opened that others could share.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// What a pool may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections that carry a request.
+    pub max: u32,
+    /// For TCP and TLS together.
+    pub connect: Duration,
+    /// A connection unused for this long is closed.
+    pub idle: Duration,
+    /// All headers of an answer, in bytes.
+    pub headers: u64,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection; the request was not sent.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The connection was lost before anything of the request was written.
+    #[error("the connection closed before the request was sent")]
+    NotSent,
+    /// Something went wrong after the request may have been written.
+    #[error("the connection failed: {0}")]
+    Sent(hyper::Error),
+}
+
+/// A connection in use: kept for the next request if the answer ends properly, closed otherwise.
+#[derive(Debug)]
+pub struct Lease {
+    /// Absent on HTTP/2, whose connection is shared.
+    exclusive: Option<(http1::SendRequest<Outgoing>, OwnedSemaphorePermit)>,
+    /// How long the provider says that it keeps the connection.
+    keep_alive: Option<Duration>,
+    pool: Arc<Pool>,
+}
+
+impl Lease {
+    /// The answer has ended properly.
+    pub fn give_back(mut self) {
+        if let Some((sender, permit)) = self.exclusive.take() {
+            if !sender.is_closed() {
+                self.pool.keep(sender, self.keep_alive);
+            }
+            drop(permit);
+        }
+    }
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(dialer: Dialer, target: Target, bounds: Bounds) -> Self {
+        Self {
+            dialer,
+            target,
+            bounds,
+            slots: Arc::new(Semaphore::new(bounds.max as usize)),
+            shelf: Mutex::new(Shelf::default()),
+            opening: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends `request` on a connection of the pool, or on a new one, and waits for the head of the answer.
+    pub async fn send(self: &Arc<Self>, request: Request<Outgoing>) -> Result<(Response<Incoming>, Lease), SendError> {
+        let mut request = request;
+        loop {
+            let (sent, fresh) = match self.connection().await? {
+                Open::Shared(mut sender, fresh) => {
+                    let sent = sender.try_send_request(request).await;
+                    if sent.is_err() {
+                        // It may be closing without being closed; the next request is to find another.
+                        self.shelf().forget_shared();
+                    }
+                    (sent.map(|response| (response, None)), fresh)
+                }
+                Open::Exclusive(mut sender, permit, fresh) => {
+                    let sent = sender.try_send_request(request).await;
+                    (sent.map(|response| (response, Some((sender, permit)))), fresh)
+                }
+            };
+            let mut failed = match sent {
+                Ok((response, exclusive)) => {
+                    let keep_alive = keep_alive_timeout(&response);
+                    return Ok((
+                        response,
+                        Lease {
+                            exclusive,
+                            keep_alive,
+                            pool: self.clone(),
+                        },
+                    ));
+                }
+                Err(failed) => failed,
+            };
+            match failed.take_message() {
+                // Not a byte was written. A pooled connection may have been closed behind our back; a fresh one that
+                // does the same is the provider's fault.
+                Some(unsent) if !fresh => request = unsent,
+                Some(_) => return Err(SendError::NotSent),
+                None => return Err(SendError::Sent(failed.into_error())),
+            }
+        }
+    }
+
+    async fn connection(self: &Arc<Self>) -> Result<Open, SendError> {
+        if let Some(sender) = self.shelf().shared() {
+            return Ok(Open::Shared(sender, false));
+        }
+        // Never closed, so the error cannot happen; if it did, no connection is what we have.
+        let permit = self
+            .slots
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| SendError::NotSent)?;
+        if let Some(sender) = self.shelf().take(Instant::now()) {
+            return Ok(Open::Exclusive(sender, permit, false));
+        }
+        // Where HTTP/2 is possible, one request opens the connection and the others wait to see if they can share it;
+        // if they cannot, because it failed or speaks HTTP/1, they do not wait for each other as well.
+        let _opening = if self.shelf().speaks_http1() || self.target.tls.is_none() {
+            None
+        } else if let Ok(first) = self.opening.try_lock() {
+            Some(first)
+        } else {
+            drop(self.opening.lock().await);
+            None
+        };
+        if let Some(sender) = self.shelf().shared() {
+            return Ok(Open::Shared(sender, false));
+        }
+        let connection = self.dialer.dial(&self.target, self.bounds.connect).await?;
+        if connection.is_h2() {
+            let sender = self.open_http2(connection).await?;
+            self.shelf().share(sender.clone());
+            self.clone().sweep();
+            Ok(Open::Shared(sender, true))
+        } else {
+            self.shelf().note_http1();
+            let sender = self.open_http1(connection).await?;
+            Ok(Open::Exclusive(sender, permit, true))
+        }
+    }
+
+    async fn open_http1(&self, connection: Connection) -> Result<http1::SendRequest<Outgoing>, SendError> {
+        let headers = usize::try_from(self.bounds.headers).unwrap_or(usize::MAX);
+        let (sender, connection) = http1::Builder::new()
+            .max_header_size(headers)
+            .max_buf_size(headers.saturating_add(1).clamp(8 << 10, 1 << 20))
+            .handshake(TokioIo::new(connection))
+            .await
+            .map_err(SendError::Sent)?;
+        // What becomes of it is told to the request it carries; idle, nobody needs to know.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    async fn open_http2(&self, connection: Connection) -> Result<http2::SendRequest<Outgoing>, SendError> {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(self.bounds.headers).unwrap_or(u32::MAX))
+            .initial_stream_window_size(256 << 10)
+            .initial_connection_window_size(1 << 20)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .handshake(TokioIo::new(connection))
+            .await
+            .map_err(SendError::Sent)?;
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(sender)
+    }
+
+    fn keep(self: &Arc<Self>, sender: http1::SendRequest<Outgoing>, keep_alive: Option<Duration>) {
+        let now = Instant::now();
+        let idle = keep_alive.map_or(self.bounds.idle, |timeout| timeout.min(self.bounds.idle));
+        let first = self.shelf().put(
+            Idle {
+                sender,
+                until: now + idle,
+            },
+            self.bounds.max as usize,
+        );
+        if first {
+            self.clone().sweep();
+        }
+    }
+
+    /// Closes connections whose time is over, until none is left.
+    fn sweep(self: Arc<Self>) {
+        if !self.shelf().begin_sweep() {
+            return;
+        }
+        let idle = self.bounds.idle;
+        let pool = Arc::downgrade(&self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep((idle / 4).clamp(Duration::from_millis(100), Duration::from_secs(10))).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if pool.shelf().sweep(Instant::now(), idle) {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+enum Open {
+    Shared(http2::SendRequest<Outgoing>, bool),
+    Exclusive(http1::SendRequest<Outgoing>, OwnedSemaphorePermit, bool),
+}
+
+/// `Keep-Alive: timeout=N`, less a second for the way: a server that says so closes then, and a request that is on its
+/// way at that moment is lost.
+fn keep_alive_timeout<B>(response: &Response<B>) -> Option<Duration> {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let value = response.headers().get(KEEP_ALIVE)?.to_str().ok()?;
+    let seconds: u64 = value
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds.saturating_sub(1)))
+}

@@ -1,0 +1,94 @@
+//! The connections of a pool that carry no request.
+
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use tokio::time::Instant;
+
+use crate::worker::body::outgoing::Outgoing;
+
+/// Connections that carry no request, or that any number of requests share.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    /// The last used is last; it is used first, so that what is not needed grows old.
+    idle: Vec<Idle>,
+    shared: Option<(http2::SendRequest<Outgoing>, Instant)>,
+    /// The last connection spoke HTTP/1.
+    http1: bool,
+    sweeping: bool,
+}
+
+/// An idle connection.
+#[derive(Debug)]
+pub struct Idle {
+    /// The way in.
+    pub sender: http1::SendRequest<Outgoing>,
+    /// When it is to be closed.
+    pub until: Instant,
+}
+
+impl Shelf {
+    /// The shared connection, if there is one and it takes requests.
+    pub fn shared(&mut self) -> Option<http2::SendRequest<Outgoing>> {
+        let (sender, used) = self.shared.as_mut()?;
+        if sender.is_closed() {
+            self.shared = None;
+            return None;
+        }
+        *used = Instant::now();
+        Some(sender.clone())
+    }
+
+    /// From now on `sender` is shared.
+    pub fn share(&mut self, sender: http2::SendRequest<Outgoing>) {
+        self.shared = Some((sender, Instant::now()));
+        self.http1 = false;
+    }
+
+    /// The shared connection takes no more requests; what is under way on it goes on.
+    pub fn forget_shared(&mut self) {
+        self.shared = None;
+    }
+
+    /// The endpoint chose HTTP/1.
+    pub fn note_http1(&mut self) {
+        self.http1 = true;
+    }
+
+    /// Whether the endpoint chose HTTP/1 the last time.
+    pub fn speaks_http1(&self) -> bool {
+        self.http1
+    }
+
+    /// The last used connection that can take a request now. One whose last answer has only just ended may still need a
+    /// moment; it stays for the next.
+    pub fn take(&mut self, now: Instant) -> Option<http1::SendRequest<Outgoing>> {
+        self.idle.retain(|idle| !idle.sender.is_closed() && idle.until > now);
+        let position = self.idle.iter().rposition(|idle| idle.sender.is_ready())?;
+        Some(self.idle.remove(position).sender)
+    }
+
+    /// Keeps a connection, at most `max` of them; says whether it is the first.
+    pub fn put(&mut self, idle: Idle, max: usize) -> bool {
+        if self.idle.len() >= max.max(1) {
+            self.idle.remove(0);
+        }
+        self.idle.push(idle);
+        self.idle.len() == 1
+    }
+
+    /// Whether a sweep is to begin now: there is none yet.
+    pub fn begin_sweep(&mut self) -> bool {
+        !std::mem::replace(&mut self.sweeping, true)
+    }
+
+    /// Lets go of what is closed or was unused for too long; says whether nothing is left, which ends the sweep.
+    pub fn sweep(&mut self, now: Instant, idle: Duration) -> bool {
+        self.idle.retain(|idle| !idle.sender.is_closed() && idle.until > now);
+        // Letting go of the way in closes the connection when the last request on it has ended.
+        self.shared
+            .take_if(|(sender, used)| sender.is_closed() || now.duration_since(*used) >= idle);
+        self.sweeping = !(self.idle.is_empty() && self.shared.is_none());
+        !self.sweeping
+    }
+}
