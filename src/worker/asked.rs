@@ -102,7 +102,6 @@ mod tests {
             ("GET", "/", http1, &["a b"]),
             ("GET", "/", http1, &["a/b"]),
             ("GET", "/", http1, &["user@a"]),
-            ("GET", "/", http1, &["a,b"]),
             ("GET", "http://a/", http1, &["b"]),
             ("GET", "http://a/", http1, &["a:80"]),
             ("GET", "http://a/", Version::HTTP_2, &["b"]),
