@@ -4,7 +4,7 @@
 //! in this process, for `tidegate run`).
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
@@ -12,6 +12,12 @@ use crate::api::integration::Resources;
 use crate::domain::health::Report;
 use crate::domain::key::Key;
 use crate::domain::plan::Plan;
+
+pub mod authority;
+pub mod kubernetes;
+pub mod local;
+#[cfg(test)]
+mod sample;
 
 /// A plan and the workers that are to run it.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,4 +108,10 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// The Integration is gone: stop talking to its workers. What was made for it goes by owner reference.
     fn forget(&self, key: &Key) -> impl Future<Output = Result<(), FleetError>> + Send;
+}
+
+/// Takes the one receiver of a channel out of its place. A second taker gets one that is closed: the first goes on.
+fn take_once<T>(place: &Mutex<Option<mpsc::Receiver<T>>>) -> mpsc::Receiver<T> {
+    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+    place.take().unwrap_or_else(|| mpsc::channel(1).1)
 }
