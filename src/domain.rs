@@ -1,10 +1,15 @@
 //! Decisions, pure: no async, no clock, no randomness, no I/O. `now` and random numbers are arguments.
 
+pub mod backoff;
+pub mod budget;
+pub mod classify;
 pub mod compile;
 pub mod health;
 pub mod hosts;
+pub mod inject;
 pub mod key;
 pub mod plan;
+pub mod retry_after;
 pub mod secret;
 pub mod status;
 pub mod validate;
