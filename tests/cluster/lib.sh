@@ -133,7 +133,8 @@ node_names() {
 # node_processes: the processes that have `id` as an argument: while the node
 # runs, the one that holds its namespaces and, inside, its first.
 node_processes() {
-    grep -lzxF -- "$id" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3
+    # As an argument of grep the name would find grep.
+    grep -lzxF -f <(printf '%s\n' "$id") /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3
 }
 
 # node_process: the one that holds the namespaces; false if the node doesn't run.
