@@ -1,6 +1,8 @@
 //! Decisions, pure: no async, no clock, no randomness, no I/O. `now` and random numbers are arguments.
 
 pub mod backoff;
+pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod classify;
 pub mod compile;

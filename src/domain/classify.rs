@@ -45,7 +45,7 @@ pub enum Outcome {
     Unauthorized,
     /// It does not serve.
     Failure,
-    /// Nothing: our own policy kept us from asking.
+    /// Nothing: our own policy kept us from asking, or the caller went away before the answer.
     Nothing,
 }
 
@@ -56,7 +56,8 @@ pub fn outcome(ending: Ending) -> Outcome {
         Ending::Answered(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Outcome::Unauthorized,
         Ending::Answered(StatusCode::TOO_MANY_REQUESTS) => Outcome::RateLimited,
         Ending::Answered(status) if status.is_client_error() => Outcome::CallerError,
-        Ending::Answered(status) if status.is_server_error() => Outcome::Failure,
+        // What is out of range is to be treated as a 5xx (RFC 9110, 15).
+        Ending::Answered(status) if status.as_u16() >= 500 => Outcome::Failure,
         Ending::Answered(_) => Outcome::Success,
         Ending::Failed(Fault::AddressRefused) => Outcome::Nothing,
         Ending::Failed(Fault::Connect | Fault::Reset | Fault::Timeout | Fault::Protocol) => Outcome::Failure,
@@ -114,7 +115,7 @@ mod tests {
 
     #[test]
     fn no_4xx_is_a_failure_and_every_5xx_is() {
-        for code in 100..600 {
+        for code in 100..1000 {
             let status = StatusCode::from_u16(code).unwrap();
             let failure = outcome(Ending::Answered(status)) == Outcome::Failure;
             assert_eq!(failure, code >= 500, "{code}");
