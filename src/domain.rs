@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod inject;
 pub mod key;
 pub mod plan;
+pub mod probing;
 pub mod retry_after;
 pub mod secret;
 pub mod status;

@@ -28,6 +28,8 @@ pub mod problem;
 pub mod route;
 pub mod wire;
 
+pub mod expression;
+
 /// The plans a worker serves, by Integration.
 pub type Plans = BTreeMap<Key, Arc<Plan>>;
 /// The current report of each Integration that is served.
