@@ -1,7 +1,8 @@
 //! Bytes on the wire: every outbound connection of the data path leaves through [`Dialer::dial`], and the address is
 //! checked there, on the address that is dialled.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,11 +10,18 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::api::integration::HealthReason;
+use crate::domain::classify::Fault;
 use policy::{AddressPolicy, Refused};
+use resolve::Resolve;
 
 pub mod policy;
+mod race;
+pub mod resolve;
+pub mod tls;
 
 /// Where to connect to.
 #[derive(Clone, Debug)]
@@ -44,7 +52,7 @@ pub enum DialError {
         /// The name.
         host: Arc<str>,
         /// Reason.
-        detail: String,
+        detail: Arc<str>,
     },
     /// The policy refuses every address that the name has.
     #[error("the address of `{host}` is refused: {refused}")]
@@ -60,7 +68,7 @@ pub enum DialError {
         /// The name.
         host: Arc<str>,
         /// Reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The TLS handshake failed.
     #[error("the TLS handshake with `{host}` failed: {source}")]
@@ -68,7 +76,7 @@ pub enum DialError {
         /// The name.
         host: Arc<str>,
         /// Reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Not connected in time.
     #[error("`{host}` was not connected within {timeout:?}")]
@@ -80,22 +88,123 @@ pub enum DialError {
     },
 }
 
-/// Opens connections.
+impl DialError {
+    /// Slug of the problem that a caller is told: `address-refused` or `upstream-unreachable`. The detail is the error's
+    /// text, which names the rule and holds no secret.
+    pub fn slug(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "address-refused",
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::Timeout { .. } => {
+                "upstream-unreachable"
+            }
+        }
+    }
+
+    /// What it means to the breaker and to another try.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused { .. } => Fault::AddressRefused,
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::Timeout { .. } => Fault::Connect,
+        }
+    }
+
+    /// What it means to the health of the endpoint; `otherwise` where it is neither the name nor the address.
+    pub fn health_reason(&self, otherwise: HealthReason) -> HealthReason {
+        match self {
+            Self::Resolve { .. } => HealthReason::NameNotResolved,
+            Self::Refused { .. } => HealthReason::AddressRefused,
+            Self::Connect { .. } | Self::Tls { .. } | Self::Timeout { .. } => otherwise,
+        }
+    }
+}
+
+/// Opens connections. Cheap to clone; clones share their lookups.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     policy: Arc<AddressPolicy>,
+    resolver: Arc<dyn Resolve>,
 }
 
 impl Dialer {
-    /// A dialer under `policy`.
+    /// A dialer under `policy`, with the system's resolver.
     pub fn new(policy: Arc<AddressPolicy>) -> Self {
-        Self { policy }
+        Self::with_resolver(policy, Arc::new(resolve::System::default()))
+    }
+
+    /// A dialer under `policy`, with another resolver.
+    pub fn with_resolver(policy: Arc<AddressPolicy>, resolver: Arc<dyn Resolve>) -> Self {
+        Self { policy, resolver }
+    }
+
+    /// The same resolver under another policy, such as one that knows the API server of a plan.
+    #[must_use]
+    pub fn under(&self, policy: Arc<AddressPolicy>) -> Self {
+        Self {
+            policy,
+            resolver: Arc::clone(&self.resolver),
+        }
     }
 
     /// Resolves, checks each address, connects, and makes the TLS handshake, all within `timeout`.
+    ///
+    /// The name is resolved once, and only addresses of that answer which the policy allows are dialled: a name that
+    /// means something else a moment later changes nothing. Dropping the future gives up everything but the lookup.
     pub async fn dial(&self, target: &Target, timeout: Duration) -> Result<Connection, DialError> {
-        let _ = (&self.policy, target, timeout);
-        todo!()
+        let mut resolved = false;
+        let host = || Arc::clone(&target.host);
+        match tokio::time::timeout(timeout, self.open(target, &mut resolved)).await {
+            Ok(opened) => opened,
+            Err(_) if !resolved => Err(DialError::Resolve {
+                host: host(),
+                detail: format!("no answer within {timeout:?}").into(),
+            }),
+            Err(_) => Err(DialError::Timeout { host: host(), timeout }),
+        }
+    }
+
+    async fn open(&self, target: &Target, resolved: &mut bool) -> Result<Connection, DialError> {
+        let host = || Arc::clone(&target.host);
+        let addresses = self.addresses(&target.host).await?;
+        *resolved = true;
+        let stream = race::connect(&addresses, target.port)
+            .await
+            .map_err(|source| DialError::Connect { host: host(), source })?;
+        let Some(TlsTarget { server_name, config }) = &target.tls else {
+            return Ok(Connection::Plain(stream));
+        };
+        TlsConnector::from(Arc::clone(config))
+            .connect(server_name.clone(), stream)
+            .await
+            .map(|stream| Connection::Tls(Box::new(stream)))
+            .map_err(|source| DialError::Tls { host: host(), source })
+    }
+
+    /// The addresses of `host` that may be dialled; at least one.
+    async fn addresses(&self, host: &Arc<str>) -> Result<Vec<IpAddr>, DialError> {
+        let failed = |detail: Arc<str>| DialError::Resolve {
+            host: Arc::clone(host),
+            detail,
+        };
+        let answer = match host.parse::<IpAddr>() {
+            Ok(literal) => Arc::from([literal]),
+            Err(_) => self.resolver.resolve(host).await.map_err(failed)?,
+        };
+        let mut allowed = Vec::new();
+        let mut refusal = None;
+        for address in answer.iter().take(resolve::MAX_ADDRESSES) {
+            match self.policy.check(*address) {
+                Ok(()) => allowed.push(*address),
+                Err(refused) => refusal = refusal.or(Some(refused)),
+            }
+        }
+        match refusal {
+            _ if !allowed.is_empty() => Ok(allowed),
+            Some(refused) => Err(DialError::Refused {
+                host: Arc::clone(host),
+                refused,
+            }),
+            None => Err(failed("it has no address".into())),
+        }
     }
 }
 
@@ -118,7 +227,7 @@ impl Connection {
     }
 
     /// The address that was dialled.
-    pub fn peer(&self) -> std::io::Result<SocketAddr> {
+    pub fn peer(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Plain(stream) => stream.peer_addr(),
             Self::Tls(stream) => stream.get_ref().0.peer_addr(),
@@ -127,7 +236,7 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -136,21 +245,21 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
@@ -160,8 +269,8 @@ impl AsyncWrite for Connection {
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
