@@ -89,18 +89,11 @@ impl Expression {
         if text.len() > TEXT || loops(text) > LOOPS || nesting(text) > NESTING {
             return Err(ExpressionError::TooLarge);
         }
-        let program = Program::compile(text).map_err(|error| {
-            ExpressionError::Invalid(
-                error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(128)
-                    .collect(),
-            )
-        })?;
+        let owned = text.to_owned();
+        let program = deep_thread(move || Program::compile(&owned).map_err(|error| error.to_string()))?
+            .join()
+            .unwrap_or_else(|_| Err("the parser failed".to_owned()))
+            .map_err(|error| ExpressionError::Invalid(first_line(&error)))?;
         Ok(Self {
             program: Arc::new(program),
         })
@@ -134,6 +127,11 @@ fn deep_thread<T: Send + 'static>(
         .stack_size(STACK)
         .spawn(work)
         .map_err(|_| ExpressionError::Failed)
+}
+
+/// What a parser says is about the text of the manifest alone; one short line of it is enough.
+fn first_line(error: &str) -> String {
+    error.lines().next().unwrap_or_default().chars().take(128).collect()
 }
 
 /// How many loops `text` can have at most: every name of one followed by a parenthesis counts, even inside a string.
