@@ -14,6 +14,8 @@ use crate::api::integration::{Integration, IntegrationStatus};
 use crate::domain::key::Key;
 use crate::domain::secret::SecretValue;
 
+pub mod kubernetes;
+
 /// Something that may concern a reconcile. It says where to look, never what happened there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
@@ -74,6 +76,10 @@ pub enum ClusterError {
         kind: &'static str,
         /// Its name.
         key: Key,
+        /// Its UID.
+        uid: String,
+        /// Its generation.
+        generation: i64,
         /// Field and reason, never a value.
         detail: String,
     },

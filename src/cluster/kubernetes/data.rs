@@ -1,0 +1,63 @@
+//! Secrets and ConfigMaps into [`Data`].
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+
+use crate::cluster::Data;
+use crate::domain::secret::SecretValue;
+
+/// The data of a Secret. The bytes move into the value that wipes them; no copy stays behind.
+pub fn of_secret(secret: Secret) -> Data {
+    let values = secret.data.unwrap_or_default().into_iter();
+    Data {
+        version: secret.metadata.resource_version.unwrap_or_default(),
+        values: values
+            .map(|(key, bytes)| (key, String::from_utf8(bytes.0).ok().map(SecretValue::new)))
+            .collect(),
+    }
+}
+
+/// The data of a ConfigMap; `binaryData` counts too, as far as it is text.
+pub fn of_config_map(map: ConfigMap) -> Data {
+    let mut values: BTreeMap<_, _> = map
+        .binary_data
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, bytes)| (key, String::from_utf8(bytes.0).ok().map(SecretValue::new)))
+        .collect();
+    values.extend(
+        map.data
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, text)| (key, Some(SecretValue::new(text)))),
+    );
+    Data {
+        version: map.metadata.resource_version.unwrap_or_default(),
+        values,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_not_text_are_known_but_have_no_value() {
+        let secret = Secret {
+            data: Some(
+                [
+                    ("text".into(), ByteString(b"abc".to_vec())),
+                    ("raw".into(), ByteString(vec![0xff])),
+                ]
+                .into(),
+            ),
+            ..Secret::default()
+        };
+        let data = of_secret(secret);
+        assert_eq!(data.values["text"].as_ref().map(SecretValue::expose), Some("abc"));
+        assert_eq!(data.values["raw"], None);
+    }
+}
