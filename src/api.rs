@@ -1,5 +1,6 @@
 //! What users write and read: the resources, and every name that is part of the public contract.
 
+pub mod bounds;
 pub mod condition;
 pub mod crds;
 pub mod credential;

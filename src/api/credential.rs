@@ -1,14 +1,17 @@
 //! `Credential`: how to authenticate at an outside API, and which hosts may see it.
+//!
+//! The doc comments below are what `kubectl explain` prints.
 
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bounds;
 use super::condition::Condition;
 use super::integration::Handled;
 
-/// How to authenticate at an outside API.
+/// How to authenticate: exactly one of `apiKey`, `basic` and `bearer`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "tidegate.dev",
@@ -18,100 +21,253 @@ use super::integration::Handled;
     status = "CredentialStatus",
     shortname = "tgcred",
     category = "tidegate",
-    derive = "PartialEq"
+    derive = "PartialEq",
+    doc = "How to authenticate at an outside API, and which hosts may see it. The value itself stays in its Secret.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
+    printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"),
+    printcolumn(name = "Expires", type_ = "date", json_path = ".status.notAfter"),
+    printcolumn(name = "Renews", type_ = "date", json_path = ".status.renewalTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.rotation.step", priority = 1),
+    printcolumn(
+        name = "Last-Rotated",
+        type_ = "date",
+        json_path = ".status.lastRotationTime",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::ONE_KIND)]
 pub struct CredentialSpec {
+    /// Hosts that this credential may be sent to, 1 to 32: `api.example.com`, `*.example.org` (one or more labels, not
+    /// `example.org` itself), `127.0.0.1` or `[2001:db8::1]`, each with an optional port such as `:8443`; no port means
+    /// any port. It is sent nowhere else.
+    #[schemars(length(min = 1, max = 32), transform = bounds::Each(bounds::HOST_PATTERN))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub allowed_hosts: Vec<String>,
+
+    /// A key in a header, a query parameter or a cookie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<ApiKey>,
+
+    /// User name and password (RFC 7617): `Authorization: Basic …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
+
+    /// A token (RFC 6750): `Authorization: Bearer …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Bearer>,
+
+    /// Hands off: while true, nothing is changed or rotated, and what is in use stays in use. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
 
+/// A key in a header, a query parameter or a cookie.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = bounds::NAME_OUTSIDE_HEADERS,
+    validation = bounds::NAME_IS_TOKEN,
+    validation = bounds::NAME_IS_FREE,
+    validation = bounds::PREFIX_IN_HEADERS
+)]
 pub struct ApiKey {
+    /// Where the key goes: `Header`, `Query` or `Cookie`. What the caller sent there is replaced. Defaults to `Header`.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
     pub place: Option<KeyPlace>,
+
+    /// Name of the header, query parameter or cookie, at most 256 characters. Defaults to `X-API-Key` for a header; must
+    /// be set otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::KEY_NAME)]
     pub name: Option<String>,
+
+    /// What stands before the key in a header, such as `Token ` with its space; at most 64 characters. Defaults to
+    /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::PREFIX)]
     pub prefix: Option<String>,
+
+    /// The Secret that holds the key: visible ASCII, spaces within, at most 16 KiB. One newline at its end is dropped.
     pub secret_ref: SecretKeyRef,
 }
 
+/// Where a key goes.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = bounds::undescribed)]
 pub enum KeyPlace {
+    /// A header of the request.
     #[default]
     Header,
+    /// A parameter of the query.
     Query,
+    /// A cookie.
     Cookie,
 }
 
+/// User name and password (RFC 7617).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Basic {
+    /// The Secret that holds both, such as one of type `kubernetes.io/basic-auth`.
     pub secret_ref: BasicSecretRef,
 }
 
+/// User name and password in a Secret of the same namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct BasicSecretRef {
+    /// Name of the Secret.
+    #[schemars(transform = bounds::OBJECT_NAME)]
     pub name: String,
+
+    /// Key whose value is the user name, without ':' (RFC 7617, 2), at most 16 KiB. One newline at its end is dropped.
+    /// Defaults to `username`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::DATA_KEY)]
     pub username_key: Option<String>,
+
+    /// Key whose value is the password, at most 16 KiB. One newline at its end is dropped. Defaults to `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::DATA_KEY)]
     pub password_key: Option<String>,
 }
 
+/// A token (RFC 6750).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Bearer {
+    /// The Secret that holds the token: letters, digits and - . _ ~ + / with '=' at the end (RFC 6750, 2.1), at most
+    /// 16 KiB. One newline at its end is dropped.
     pub secret_ref: SecretKeyRef,
 }
 
+/// A value in a Secret of the same namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(transform = bounds::OBJECT_NAME)]
     pub name: String,
+
+    /// Key of the value.
+    #[schemars(transform = bounds::DATA_KEY)]
     pub key: String,
 }
 
+/// The most Integrations that [`CredentialStatus::consumers`] names.
+pub const CONSUMERS_MAX: usize = 256;
+
+/// What is known of a Credential. The controller alone writes it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialStatus {
+    /// Generation that the rest of the status speaks of; -1 until the controller has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
     pub observed_generation: Option<i64>,
+
+    /// Which kind of credential the spec asks for.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<CredentialType>,
+
     /// Counts up with every new value; the first is 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub revision: Option<i64>,
-    /// resourceVersion of the Secret the current revision was read from; tells a change of value that happened while
-    /// no controller ran.
+
+    /// resourceVersion of the Secret that the current revision was read from; tells a change of value that happened
+    /// while no controller ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
     pub secret_version: Option<String>,
+
+    /// When the current value begins to be valid, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+
+    /// When the current value ceases to be valid, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
+
+    /// When the current value is to be renewed; absent where nothing renews it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_time: Option<Timestamp>,
+
+    /// When the value last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation_time: Option<Timestamp>,
+
+    /// The Integrations that use this Credential, each with the revision that all its ready workers run; the first 256
+    /// by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = CONSUMERS_MAX))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub consumers: Vec<Consumer>,
+
+    /// The values of the `tidegate.dev/…` annotations that have been carried out, so that one can wait for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<Handled>,
+
+    /// `Ready` says that a usable value is published. Besides, there are `Issuing`, `Fresh` and `Propagated`, and
+    /// `Reconciling` or `Stalled` while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Which kind of credential a spec asks for, for the column of `kubectl get`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(transform = bounds::undescribed)]
+pub enum CredentialType {
+    /// `spec.apiKey`.
+    APIKey,
+    /// `spec.basic`.
+    Basic,
+    /// `spec.bearer`.
+    Bearer,
+}
+
+impl CredentialSpec {
+    /// The kind that is asked for; `None` if it is none or more than one.
+    pub fn credential_type(&self) -> Option<CredentialType> {
+        match (&self.api_key, &self.basic, &self.bearer) {
+            (Some(_), None, None) => Some(CredentialType::APIKey),
+            (None, Some(_), None) => Some(CredentialType::Basic),
+            (None, None, Some(_)) => Some(CredentialType::Bearer),
+            _ => None,
+        }
+    }
 }
 
 /// An Integration that uses this Credential, and the revision that every ready worker of it runs.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Consumer {
+    /// Name of the Integration.
+    #[schemars(length(max = 253))]
     pub name: String,
+
+    /// The lowest revision in use by a ready worker.
+    #[schemars(range(min = 0))]
     pub revision: i64,
 }

@@ -10,16 +10,14 @@ use std::str::FromStr;
 
 use url::Host;
 
+use crate::api::bounds::HOST_PATTERN_MUST;
+
 /// Longest pattern that is accepted, in bytes: a DNS name (253), `*.` and `:65535`.
 pub const MAX_LENGTH: usize = 261;
 
-/// What a pattern must look like; the API server and the controller say it in the same words.
-pub const MUST: &str = "must be a host such as 'api.example.com', a wildcard such as '*.example.com', or an address, \
-                        each with an optional port such as ':8443'";
-
 /// A string that is not a host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MUST}")]
+#[error("{HOST_PATTERN_MUST}")]
 pub struct InvalidPattern;
 
 /// One entry of `allowedHosts`.

@@ -11,6 +11,7 @@ use super::plan::{
     TlsPlan,
 };
 use super::secret::SecretValue;
+use crate::api::condition::reason;
 use crate::api::credential::CredentialSpec;
 use crate::api::integration::{BalancePolicy, CaRefKind, Integration, Protocol, Resources};
 
@@ -145,9 +146,9 @@ impl Problem {
     /// Reason of `Accepted=False`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::InvalidSpec(_) => "InvalidSpec",
-            Self::RefNotFound { .. } | Self::RefUnusable { .. } => "RefNotFound",
-            Self::HostNotAllowed { .. } => "HostNotAllowed",
+            Self::InvalidSpec(_) => reason::INVALID_SPEC,
+            Self::RefNotFound { .. } | Self::RefUnusable { .. } => reason::REF_NOT_FOUND,
+            Self::HostNotAllowed { .. } => reason::HOST_NOT_ALLOWED,
         }
     }
 
@@ -187,9 +188,9 @@ impl CredentialProblem {
     /// Reason of `Ready=False`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::InvalidSpec(_) => "InvalidSpec",
-            Self::SecretNotFound { .. } => "SecretNotFound",
-            Self::KeyMissing { .. } => "KeyMissing",
+            Self::InvalidSpec(_) => reason::INVALID_SPEC,
+            Self::SecretNotFound { .. } => reason::SECRET_NOT_FOUND,
+            Self::KeyMissing { .. } => reason::KEY_MISSING,
         }
     }
 

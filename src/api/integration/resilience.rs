@@ -1,0 +1,227 @@
+//! Retries, breaker, concurrency, connections and balancing.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::bounds;
+use crate::api::duration::Duration;
+
+/// When and how often a request is tried again. Connect failures, resets and attempts that time out are, besides
+/// `statuses`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Retries {
+    /// Retries after the first attempt, 0 to 20; 0 switches them off. Defaults to 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::RETRIES)]
+    pub limit: Option<i32>,
+
+    /// The wait before a retry: exponential, with full jitter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+
+    /// Statuses that are tried again, 100 to 599, at most 32 of them; an empty list is none. Defaults to 408, 429, 500,
+    /// 502, 503 and 504.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), transform = bounds::Each(bounds::STATUS))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub statuses: Option<Vec<i32>>,
+
+    /// Which requests may be sent again. `Idempotent`: GET, HEAD, OPTIONS, TRACE, PUT and DELETE, and any with an
+    /// `Idempotency-Key` header. `All`: every request. Defaults to `Idempotent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub methods: Option<RetryMethods>,
+
+    /// `Retry-After` and `RateLimit` headers are obeyed up to this, `0s` to `1h`; beyond it, the answer is passed on.
+    /// Defaults to `60s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::RETRY_AFTER)]
+    pub retry_after_max: Option<Duration>,
+
+    /// How many retries there may be for the requests there are, in each worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<RetryBudget>,
+}
+
+/// The wait before a retry: a random part of `base`, doubled with each retry up to `max`.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::BASE_WITHIN_MAX)]
+pub struct Backoff {
+    /// Bound of the first wait, `1ms` to `10m`. Defaults to `200ms`, or to `max` if that is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::BACKOFF)]
+    pub base: Option<Duration>,
+
+    /// Bound of every wait, `1ms` to `10m`. Defaults to `10s`, or to `base` if that is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::BACKOFF)]
+    pub max: Option<Duration>,
+}
+
+/// Which requests may be sent again.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = bounds::undescribed)]
+pub enum RetryMethods {
+    /// Those that may be repeated without harm.
+    #[default]
+    Idempotent,
+    /// Every request.
+    All,
+}
+
+/// Retries as a share of requests, so that a provider in trouble is not asked several times as much.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryBudget {
+    /// Retries for each 100 requests of the last `interval`, 0 to 1000 percent. Defaults to 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::BUDGET_PERCENT)]
+    pub percent: Option<i32>,
+
+    /// How far back requests count, `1s` to `10m`. Defaults to `10s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::BUDGET_INTERVAL)]
+    pub interval: Option<Duration>,
+
+    /// Retries per second that are allowed in any case, 0 to 10000. Defaults to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::BUDGET_MINIMUM)]
+    pub minimum_per_second: Option<i32>,
+}
+
+/// When to stop asking an endpoint. Connect failures, resets, timeouts and 5xx count as failures; 4xx never do.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::OPEN_WITHIN_MAX)]
+pub struct CircuitBreaker {
+    /// Failures in a row that open the circuit, 1 to 10000. Defaults to 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::CONSECUTIVE_FAILURES)]
+    pub consecutive_failures: Option<i32>,
+
+    /// Rate of failures that opens the circuit too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_rate: Option<FailureRate>,
+
+    /// How long the circuit stays open before a trial, `100ms` to `1h`, with jitter; doubles with each reopening up to
+    /// `maxOpenFor`. Defaults to `30s`, or to `maxOpenFor` if that is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::OPEN_FOR)]
+    pub open_for: Option<Duration>,
+
+    /// Longest that it stays open before a trial, `100ms` to `24h`. Defaults to `5m`, or to `openFor` if that is longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::MAX_OPEN_FOR)]
+    pub max_open_for: Option<Duration>,
+
+    /// Trials let through while the circuit is half open, 1 to 100; all must succeed for it to close. Defaults to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::HALF_OPEN_REQUESTS)]
+    pub half_open_requests: Option<i32>,
+
+    /// `Automatic`, or what you decide: `ForcedOpen` lets nothing through, `ForcedClosed` lets everything through.
+    /// Defaults to `Automatic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<BreakerMode>,
+}
+
+/// A rate of failures.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureRate {
+    /// Failures for each 100 requests that open the circuit, 1 to 100 percent. Defaults to 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::FAILURE_PERCENT)]
+    pub percent: Option<i32>,
+
+    /// How far back requests count, `1s` to `1h`. Defaults to `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::WINDOW)]
+    pub window: Option<Duration>,
+
+    /// Requests there must have been in the window before the rate means anything, 1 to 100000. Defaults to 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::MINIMUM_REQUESTS)]
+    pub minimum_requests: Option<i32>,
+}
+
+/// Who decides about the circuit.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = bounds::undescribed)]
+pub enum BreakerMode {
+    /// What requests come to.
+    #[default]
+    Automatic,
+    /// Nothing is let through.
+    ForcedOpen,
+    /// Everything is let through.
+    ForcedClosed,
+}
+
+/// How many requests each worker has under way and waiting.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Concurrency {
+    /// Requests under way in one worker, 1 to 100000. Defaults to 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::MAX_IN_FLIGHT)]
+    pub max_in_flight: Option<i32>,
+
+    /// Requests that wait for a place in one worker, 0 to 100000. Defaults to 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::MAX_PENDING)]
+    pub max_pending: Option<i32>,
+}
+
+/// Connections to the provider.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Connections {
+    /// Connections of one worker to one endpoint, 1 to 10000. Defaults to 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::MAX_PER_ENDPOINT)]
+    pub max_per_endpoint: Option<i32>,
+
+    /// A connection that carries nothing for this long is closed, `1s` to `24h`. Defaults to `90s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::IDLE_TIMEOUT)]
+    pub idle_timeout: Option<Duration>,
+
+    /// `Auto`: HTTP/2 over TLS where the provider offers it. `Never`: HTTP/1.1. Defaults to `Auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2: Option<Http2>,
+}
+
+/// Whether HTTP/2 is spoken to the provider.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = bounds::undescribed)]
+pub enum Http2 {
+    /// Offer HTTP/2 by ALPN and use it where the provider accepts.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    Never,
+}
+
+/// How to choose among endpoints of the same priority.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancing {
+    /// `LeastLoaded`: of two random endpoints the one that answers sooner (peak EWMA). `RoundRobin`: in turn. Weights
+    /// hold under both. Defaults to `LeastLoaded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<BalancePolicy>,
+}
+
+/// How to choose among endpoints.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = bounds::undescribed)]
+pub enum BalancePolicy {
+    /// Power of two choices by peak EWMA.
+    #[default]
+    LeastLoaded,
+    /// In turn.
+    RoundRobin,
+}
