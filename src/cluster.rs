@@ -14,6 +14,7 @@ use crate::api::integration::{Integration, IntegrationStatus};
 use crate::domain::key::Key;
 use crate::domain::secret::SecretValue;
 
+pub mod files;
 pub mod kubernetes;
 
 /// Something that may concern a reconcile. It says where to look, never what happened there.
