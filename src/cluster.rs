@@ -81,6 +81,8 @@ pub enum ClusterError {
         uid: String,
         /// Its generation.
         generation: i64,
+        /// Its status as stored, `null` if there is none: it may decode where the rest does not.
+        status: Box<serde_json::Value>,
         /// Field and reason, never a value.
         detail: String,
     },

@@ -1,5 +1,6 @@
 //! Decisions, pure: no async, no clock, no randomness, no I/O. `now` and random numbers are arguments.
 
+pub mod aggregate;
 pub mod backoff;
 pub mod balance;
 pub mod breaker;

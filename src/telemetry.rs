@@ -1,5 +1,6 @@
 //! Logs, metrics and the admin endpoints.
 
 pub mod admin;
+pub mod controller_metrics;
 pub mod log;
 pub mod worker_metrics;

@@ -71,6 +71,7 @@ impl Kubernetes {
             return Ok(None);
         };
         let (uid, generation) = (object.metadata.uid.clone(), object.metadata.generation);
+        let status = object.data.get("status").cloned().unwrap_or_default();
         let value = serde_json::to_value(object).map_err(|error| call.failed(error.to_string()))?;
         serde_path_to_error::deserialize(value)
             .map(Some)
@@ -79,6 +80,7 @@ impl Kubernetes {
                 key: key.clone(),
                 uid: uid.unwrap_or_default(),
                 generation: generation.unwrap_or_default(),
+                status: Box::new(status),
                 detail: format!("{}: {}", error.path(), error.inner()),
             })
     }

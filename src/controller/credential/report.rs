@@ -1,0 +1,217 @@
+//! The status of a Credential: put together in one place, from one snapshot.
+
+use jiff::Timestamp;
+
+use crate::api::condition::{Condition, ConditionStatus, kind};
+use crate::api::credential::{CONSUMERS_MAX, Consumer, Credential, CredentialStatus};
+use crate::api::integration::Handled;
+use crate::api::{ANNOTATION_RECONCILE, ANNOTATION_ROTATE};
+use crate::cluster::{Cluster, ClusterError, Notice, Regarding};
+use crate::controller::pacing::Outline;
+use crate::controller::references::User;
+use crate::controller::report::{Reported, Undecodable, finding};
+use crate::controller::{Context, ReconcileError};
+use crate::domain::key::Key;
+use crate::domain::status::{Finding, Progress, merge};
+use crate::fleet::Fleet;
+
+use super::Findings;
+
+/// Writes the status, if it differs from what is stored, and tells of what people should act on.
+pub(super) async fn report<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: &Key,
+    credential: &Credential,
+    findings: &Findings,
+) -> Result<Reported, ReconcileError> {
+    let stored = credential.status.clone().unwrap_or_default();
+    let status = compose(credential, &stored, findings, context.now());
+    if stored == status {
+        return Ok(Reported::Same);
+    }
+    let uid = credential.metadata.uid.clone().unwrap_or_default();
+    let write = context.cluster.write_credential_status(key, &uid, &status);
+    let user = User::Credential(key.clone());
+    let reported = context.write(&user, outline(&stored), outline(&status), write).await?;
+    if reported == Reported::Written {
+        for notice in notices(key, &uid, &stored, &status) {
+            context.cluster.publish(notice).await;
+        }
+    }
+    Ok(reported)
+}
+
+fn outline(status: &CredentialStatus) -> Outline<'_> {
+    Outline {
+        revision: status.revision,
+        ..Outline::new(status.observed_generation, status.handled.as_ref(), &status.conditions)
+    }
+}
+
+fn compose(
+    credential: &Credential,
+    stored: &CredentialStatus,
+    findings: &Findings,
+    now: Timestamp,
+) -> CredentialStatus {
+    let generation = credential.metadata.generation.unwrap_or_default();
+    let (ready, progress) = match &findings.material {
+        Ok(_) => {
+            let message = "a usable value is there for those who use it".to_owned();
+            (
+                finding(kind::READY, ConditionStatus::True, "Usable", message),
+                Progress::Settled,
+            )
+        }
+        Err(problem) => {
+            let (reason, message) = (problem.reason(), problem.to_string());
+            let ready = finding(kind::READY, ConditionStatus::False, reason, message.clone());
+            let progress = if problem.stalls() {
+                Progress::Stalled { reason, message }
+            } else {
+                Progress::Reconciling { reason, message }
+            };
+            (ready, progress)
+        }
+    };
+    let issuing = finding(
+        kind::ISSUING,
+        ConditionStatus::False,
+        "Idle",
+        "no rotation is under way".into(),
+    );
+    let fresh = finding(
+        kind::FRESH,
+        ConditionStatus::True,
+        "NoExpiry",
+        "the value has no renewal time".into(),
+    );
+    let all = [ready, issuing, fresh, propagated(findings)];
+    CredentialStatus {
+        observed_generation: Some(generation),
+        type_: credential.spec.credential_type(),
+        revision: findings.revision,
+        secret_version: findings.secret_version.clone(),
+        last_rotation_time: match (stored.revision, findings.revision) {
+            (Some(before), Some(revision)) if before != revision => Some(now),
+            _ => stored.last_rotation_time,
+        },
+        consumers: listed(findings),
+        handled: handled(credential, stored.handled.as_ref()),
+        conditions: merge(&stored.conditions, &all, &progress, generation, now),
+        not_before: stored.not_before,
+        not_after: stored.not_after,
+        renewal_time: stored.renewal_time,
+    }
+}
+
+/// As many consumers as fit; where they do not, those that are behind come first, because they are what one looks for.
+fn listed(findings: &Findings) -> Vec<Consumer> {
+    let mut consumers = findings.consumers.clone();
+    if consumers.len() > CONSUMERS_MAX {
+        consumers.sort_by_key(|consumer| consumer.revision);
+        consumers.truncate(CONSUMERS_MAX);
+    }
+    consumers
+}
+
+fn propagated(findings: &Findings) -> Finding {
+    let revision = findings.revision.unwrap_or_default();
+    let behind = |consumer: &&Consumer| consumer.revision < revision;
+    let waiting: Vec<&str> = findings
+        .consumers
+        .iter()
+        .filter(behind)
+        .map(|consumer| consumer.name.as_str())
+        .collect();
+    if waiting.is_empty() {
+        let message = "every worker that uses it runs the current revision".to_owned();
+        return finding(kind::PROPAGATED, ConditionStatus::True, "Propagated", message);
+    }
+    let message = format!("waiting for the workers of {}", waiting.join(", "));
+    finding(kind::PROPAGATED, ConditionStatus::False, "WaitingForWorkers", message)
+}
+
+/// A value from a Secret is rotated by whoever writes the Secret: a request to do it is carried out by looking, so that
+/// nobody waits for it in vain.
+fn handled(credential: &Credential, stored: Option<&Handled>) -> Option<Handled> {
+    let mut handled = stored.cloned().unwrap_or_default();
+    let asked = |annotation: &str| credential.metadata.annotations.as_ref()?.get(annotation).cloned();
+    handled.reconcile = asked(ANNOTATION_RECONCILE).or(handled.reconcile);
+    handled.rotate = asked(ANNOTATION_ROTATE).or(handled.rotate);
+    (handled != Handled::default()).then_some(handled)
+}
+
+/// The events of the step from `stored` to `new`.
+fn notices(key: &Key, uid: &str, stored: &CredentialStatus, new: &CredentialStatus) -> Vec<Notice> {
+    let regarding = Regarding {
+        kind: "Credential",
+        key: key.clone(),
+        uid: uid.to_owned(),
+    };
+    let told = |warning, reason, action, note| Notice {
+        regarding: regarding.clone(),
+        warning,
+        reason,
+        action,
+        note,
+    };
+    let mut notices = Vec::new();
+    if let (Some(before), Some(revision)) = (stored.revision, new.revision)
+        && before != revision
+    {
+        notices.push(told(
+            false,
+            "Rotated",
+            "Rotate",
+            format!("another value was read; it is revision {revision}"),
+        ));
+    }
+    if let Some(now) = ready(new).filter(|ready| ready.status == ConditionStatus::False)
+        && !ready(stored).is_some_and(|before| before.status == now.status && before.reason == now.reason)
+        && let Some(reason) = ["InvalidSpec", "SecretNotFound", "KeyMissing"]
+            .into_iter()
+            .find(|it| *it == now.reason)
+    {
+        notices.push(told(true, reason, "ReadSecret", now.message.clone()));
+    }
+    let rotate = |status: &CredentialStatus| status.handled.as_ref().and_then(|handled| handled.rotate.clone());
+    if rotate(stored) != rotate(new) {
+        let note = "the value comes from a Secret; write another value there to rotate it".to_owned();
+        notices.push(told(true, "NothingToRotate", "Rotate", note));
+    }
+    notices
+}
+
+fn ready(status: &CredentialStatus) -> Option<&Condition> {
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind::READY)
+}
+
+/// The status of a Credential that is stored and does not decode. Workers keep what they have of it.
+pub(super) async fn undecodable<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: &Key,
+    broken: Undecodable,
+) -> Result<Reported, ClusterError> {
+    let stored: CredentialStatus = serde_json::from_value(broken.status.clone()).unwrap_or_default();
+    let status = CredentialStatus {
+        observed_generation: Some(broken.generation),
+        conditions: broken.conditions(&stored.conditions, &[kind::READY], context.now()),
+        ..stored.clone()
+    };
+    if stored == status {
+        return Ok(Reported::Same);
+    }
+    let write = context.cluster.write_credential_status(key, &broken.uid, &status);
+    context
+        .write(
+            &User::Credential(key.clone()),
+            outline(&stored),
+            outline(&status),
+            write,
+        )
+        .await
+}

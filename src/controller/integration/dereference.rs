@@ -1,0 +1,133 @@
+//! Reads what an Integration refers to, as it is stored now.
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+
+use crate::api::integration::{CaRefKind, Integration};
+use crate::cluster::{Cluster, ClusterError};
+use crate::controller::Context;
+use crate::controller::references::{Source, User};
+use crate::domain::key::Key;
+use crate::domain::plan::{CredentialPlan, Plan};
+use crate::domain::validate::{self, CredentialFound, CredentialProblem, CredentialReference, References, Violation};
+use crate::fleet::Fleet;
+
+/// Reads the Credentials with their Secrets, and the certificates. `stored` is the plan that was programmed last.
+pub(super) async fn read<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: &Key,
+    integration: &Integration,
+    stored: Option<&Plan>,
+) -> Result<References, ClusterError> {
+    let spec = &integration.spec;
+    let beside = |name: &str| Key::new(key.namespace.clone(), name);
+    let names: BTreeSet<&str> = spec
+        .credential_refs
+        .iter()
+        .map(|reference| reference.name.as_str())
+        .collect();
+    let ca = spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
+    let ca = ca.map(|ca| match ca.kind {
+        CaRefKind::Secret => Source::Secret(beside(&ca.name)),
+        CaRefKind::ConfigMap => Source::ConfigMap(beside(&ca.name)),
+    });
+    // Before anything is read: what changes from here on wakes this Integration again.
+    let sources = names
+        .iter()
+        .map(|name| Source::Credential(beside(name)))
+        .chain(ca.clone());
+    context.refer(&User::Integration(key.clone()), sources.collect());
+
+    let credentials = spec.credential_refs.iter().map(|reference| {
+        let programmed = stored.and_then(|plan| plan.credentials.iter().find(|held| held.name == reference.name));
+        credential(context, beside(&reference.name), integration, programmed)
+    });
+    Ok(References {
+        credentials: try_join_all(credentials).await?,
+        ca: match ca {
+            Some(Source::Secret(key)) => context.cluster.secret(&key).await?.map(|data| data.values),
+            Some(Source::ConfigMap(key)) => context.cluster.config_map(&key).await?.map(|data| data.values),
+            Some(Source::Credential(_)) | None => None,
+        },
+    })
+}
+
+/// Reads one Credential. `programmed` is what workers have of it.
+async fn credential<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: Key,
+    integration: &Integration,
+    programmed: Option<&CredentialPlan>,
+) -> Result<CredentialReference, ClusterError> {
+    let name = key.name.to_string();
+    let credential = match context.cluster.credential(&key).await {
+        // One that is being deleted is withdrawn at once, however long its deletion takes.
+        Ok(credential) => credential.filter(|credential| credential.metadata.deletion_timestamp.is_none()),
+        Err(ClusterError::Undecodable { detail, .. }) => {
+            let found = Some(undecodable(&detail, integration, programmed));
+            return Ok(CredentialReference { name, found });
+        }
+        Err(error) => return Err(error),
+    };
+    let Some(credential) = credential else {
+        return Ok(CredentialReference { name, found: None });
+    };
+    // The first revision is 1, so there is no need to wait until somebody has written it down.
+    let revision = credential
+        .status
+        .as_ref()
+        .and_then(|status| status.revision)
+        .unwrap_or(1);
+    let found = match programmed {
+        // Hands off: what runs keeps running.
+        Some(CredentialPlan {
+            material: Some(material),
+            revision,
+            ..
+        }) if credential.spec.suspend == Some(true) => CredentialFound {
+            allowed_hosts: credential.spec.allowed_hosts,
+            revision: *revision,
+            material: Ok(material.clone()),
+        },
+        _ => {
+            let secret = context.secret_of(&key, &credential).await?;
+            let values = secret.map(|data| data.values);
+            CredentialFound {
+                material: validate::credential(&credential.spec, values.as_ref()),
+                allowed_hosts: credential.spec.allowed_hosts,
+                revision,
+            }
+        }
+    };
+    Ok(CredentialReference {
+        name,
+        found: Some(found),
+    })
+}
+
+/// A Credential that does not decode has no usable value, and is no reason to stop what runs with the last good one.
+/// Which hosts it allows is not known: those that it did allow, or, where nothing was ever injected and nothing will be,
+/// those that the Integration has, so that the reason given is the right one.
+fn undecodable(detail: &str, integration: &Integration, programmed: Option<&CredentialPlan>) -> CredentialFound {
+    let hosts = || {
+        integration
+            .spec
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| host(&endpoint.url))
+            .collect()
+    };
+    CredentialFound {
+        allowed_hosts: programmed.map_or_else(hosts, |programmed| programmed.allowed_hosts.clone()),
+        revision: programmed.map_or(0, |programmed| programmed.revision),
+        material: Err(CredentialProblem::InvalidSpec(Violation {
+            field: "spec".into(),
+            must: format!("must be readable: {detail}"),
+        })),
+    }
+}
+
+fn host(url: &str) -> Option<String> {
+    url::Url::parse(url).ok()?.host_str().map(str::to_owned)
+}

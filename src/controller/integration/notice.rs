@@ -1,0 +1,114 @@
+//! What a person should act on, from the status as it was and as it is. Transitions alone: a restart repeats nothing.
+
+use crate::api::condition::{Condition, ConditionStatus, kind};
+use crate::api::integration::{CircuitState, EndpointStatus, Health, IntegrationStatus};
+use crate::cluster::{Notice, Regarding};
+use crate::domain::key::Key;
+
+/// The events of the step from `stored` to `new`.
+pub(super) fn notices(key: &Key, uid: &str, stored: &IntegrationStatus, new: &IntegrationStatus) -> Vec<Notice> {
+    let of_endpoints = new.endpoints.iter().flat_map(|endpoint| {
+        let before = stored.endpoints.iter().find(|before| before.name == endpoint.name);
+        [circuit(before, endpoint), health(before, endpoint)]
+            .into_iter()
+            .flatten()
+    });
+    let of_conditions = [(kind::ACCEPTED, "Accept"), (kind::CREDENTIALS_READY, "UseCredentials")]
+        .into_iter()
+        .filter_map(|(kind, action)| {
+            let newly_false = condition(new, kind).filter(|new| {
+                let same = |before: &Condition| before.status == new.status && before.reason == new.reason;
+                new.status == ConditionStatus::False && !condition(stored, kind).is_some_and(same)
+            })?;
+            Some((true, reason(&newly_false.reason)?, action, newly_false.message.clone()))
+        });
+    let regarding = Regarding {
+        kind: "Integration",
+        key: key.clone(),
+        uid: uid.to_owned(),
+    };
+    of_endpoints
+        .chain(of_conditions)
+        .map(|(warning, reason, action, note)| Notice {
+            regarding: regarding.clone(),
+            warning,
+            reason,
+            action,
+            note,
+        })
+        .collect()
+}
+
+type Telling = (bool, &'static str, &'static str, String);
+
+fn circuit(before: Option<&EndpointStatus>, now: &EndpointStatus) -> Option<Telling> {
+    let (name, counts) = (&now.name, now.circuit.workers);
+    let workers = counts.closed + counts.half_open + counts.open + counts.unknown;
+    match (
+        before.map(|before| before.circuit.state).unwrap_or_default(),
+        now.circuit.state,
+    ) {
+        (CircuitState::Open | CircuitState::HalfOpen, CircuitState::Open) => None,
+        (_, CircuitState::Open) => {
+            let cause = now
+                .circuit
+                .tripped_by
+                .map_or(String::new(), |cause| format!(" by {cause:?}"));
+            let note = format!(
+                "circuit to endpoint {name} opened{cause}, in {} of {workers} workers",
+                counts.open
+            );
+            Some((true, "CircuitOpened", "Break", note))
+        }
+        (CircuitState::Open | CircuitState::HalfOpen, CircuitState::Closed) => Some((
+            false,
+            "CircuitClosed",
+            "Mend",
+            format!("circuit to endpoint {name} closed"),
+        )),
+        _ => None,
+    }
+}
+
+fn health(before: Option<&EndpointStatus>, now: &EndpointStatus) -> Option<Telling> {
+    let name = &now.name;
+    match (before.map(|before| before.health).unwrap_or_default(), now.health) {
+        (Health::Healthy | Health::Unknown, Health::Unhealthy) => {
+            let reason = now.reason.map_or(String::new(), |reason| format!(" ({reason:?})"));
+            let message = if now.message.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", now.message)
+            };
+            Some((
+                true,
+                "EndpointUnhealthy",
+                "Probe",
+                format!("endpoint {name} is unhealthy{reason}{message}"),
+            ))
+        }
+        (Health::Unhealthy, Health::Healthy) => {
+            Some((false, "EndpointHealthy", "Probe", format!("endpoint {name} is healthy")))
+        }
+        _ => None,
+    }
+}
+
+/// The reasons of conditions that are told of as events; the list is closed.
+fn reason(of: &str) -> Option<&'static str> {
+    [
+        "InvalidSpec",
+        "RefNotFound",
+        "HostNotAllowed",
+        "AddressTaken",
+        "CredentialNotReady",
+        "CredentialNotFound",
+        "CredentialRejected",
+    ]
+    .into_iter()
+    .find(|known| *known == of)
+}
+
+fn condition<'a>(status: &'a IntegrationStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == kind)
+}

@@ -1,0 +1,210 @@
+//! How often a status is written: the first change of a burst at once, then at most once in five seconds, with the
+//! latest state.
+//!
+//! A breaker that opens after a quiet time is there at once; one that flaps costs one write in five seconds. Two things
+//! do not wait, because somebody does wait for them and because there are no more of them than edits: that we have seen
+//! an edit, of the object or of its value (or carried out a request), and that the object is Ready for the first time since. Readiness alone is no
+//! reason: it can flap too.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::condition::{Condition, ConditionStatus, kind};
+use crate::api::integration::Handled;
+
+use super::references::User;
+
+/// Least time between two writes of the status of one object.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
+/// What of a status decides whether it may wait.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outline<'a> {
+    /// The generation it is about.
+    pub observed_generation: Option<i64>,
+    /// The requests that were carried out.
+    pub handled: Option<&'a Handled>,
+    /// The revision of a value; `None` for what has none.
+    pub revision: Option<i64>,
+    /// Whether it is Ready.
+    pub ready: bool,
+}
+
+impl<'a> Outline<'a> {
+    /// The outline of a status of these parts.
+    pub fn new(observed_generation: Option<i64>, handled: Option<&'a Handled>, conditions: &[Condition]) -> Self {
+        let ready = |condition: &Condition| condition.type_ == kind::READY && condition.status == ConditionStatus::True;
+        Self {
+            observed_generation,
+            handled,
+            revision: None,
+            ready: conditions.iter().any(ready),
+        }
+    }
+}
+
+/// The last write of the status of one object by this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    at: Instant,
+    /// The generation for which it has been Ready.
+    ready_for: Option<i64>,
+}
+
+/// When `new` may be written over `stored`; not after `now`: at once.
+pub fn may_write(last: Option<Written>, stored: Outline<'_>, new: Outline<'_>, now: Instant) -> Instant {
+    let Some(last) = last else { return now };
+    let edits = |outline: Outline<'_>| (outline.observed_generation, outline.revision);
+    let seen_an_edit = edits(new) != edits(stored) || new.handled != stored.handled;
+    let first_ready = new.ready && !stored.ready && last.ready_for != new.observed_generation;
+    if seen_an_edit || first_ready {
+        return now;
+    }
+    last.at + INTERVAL
+}
+
+/// The last writes.
+#[derive(Debug, Default)]
+pub struct Pacing {
+    written: HashMap<User, Written>,
+}
+
+impl Pacing {
+    /// The last write of this object.
+    pub fn last(&self, user: &User) -> Option<Written> {
+        self.written.get(user).copied()
+    }
+
+    /// When a change that nobody waits for may be written.
+    pub fn next(&self, user: &User, now: Instant) -> Instant {
+        self.last(user).map_or(now, |last| now.max(last.at + INTERVAL))
+    }
+
+    /// `new` was written.
+    pub fn wrote(&mut self, user: &User, new: Outline<'_>, now: Instant) {
+        let before = self.last(user).and_then(|last| last.ready_for);
+        let ready_for = if new.ready { new.observed_generation } else { before };
+        self.written.insert(user.clone(), Written { at: now, ready_for });
+    }
+
+    /// The object is gone.
+    pub fn forget(&mut self, user: &User) {
+        self.written.remove(user);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outline(generation: i64, ready: bool) -> Outline<'static> {
+        Outline {
+            observed_generation: Some(generation),
+            handled: None,
+            revision: None,
+            ready,
+        }
+    }
+
+    #[test]
+    fn a_burst_costs_one_write_at_once_and_one_each_interval() {
+        let start = Instant::now();
+        let (mut last, mut writes) = (None, Vec::new());
+        for tenth in 0..200 {
+            let now = start + Duration::from_millis(100 * tenth);
+            if may_write(last, outline(1, true), outline(1, true), now) <= now {
+                last = Some(Written {
+                    at: now,
+                    ready_for: Some(1),
+                });
+                writes.push(100 * tenth);
+            }
+        }
+        assert_eq!(writes, [0, 5000, 10_000, 15_000]);
+    }
+
+    #[test]
+    fn an_edit_and_being_ready_for_the_first_time_since_do_not_wait() {
+        let now = Instant::now();
+        let wrote = |ready_for| Some(Written { at: now, ready_for });
+        let cases = [
+            (
+                "an edit is seen",
+                wrote(Some(1)),
+                outline(1, true),
+                outline(2, false),
+                now,
+            ),
+            (
+                "ready for the first time since",
+                wrote(Some(1)),
+                outline(2, false),
+                outline(2, true),
+                now,
+            ),
+            (
+                "not ready any more",
+                wrote(Some(2)),
+                outline(2, true),
+                outline(2, false),
+                now + INTERVAL,
+            ),
+            (
+                "ready again",
+                wrote(Some(2)),
+                outline(2, false),
+                outline(2, true),
+                now + INTERVAL,
+            ),
+            (
+                "something else",
+                wrote(Some(2)),
+                outline(2, true),
+                outline(2, true),
+                now + INTERVAL,
+            ),
+            ("nothing written yet", None, outline(2, true), outline(2, true), now),
+        ];
+        for (case, last, stored, new, expected) in cases {
+            assert_eq!(may_write(last, stored, new, now), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_carried_out_is_told_at_once() {
+        let now = Instant::now();
+        let handled = Handled {
+            reconcile: Some("1".into()),
+            ..Handled::default()
+        };
+        let (stored, last) = (
+            outline(1, true),
+            Some(Written {
+                at: now,
+                ready_for: Some(1),
+            }),
+        );
+        let new = Outline {
+            handled: Some(&handled),
+            ..stored
+        };
+        assert_eq!(may_write(last, stored, new, now), now);
+    }
+
+    #[test]
+    fn readiness_that_flaps_is_paced_like_anything_else() {
+        let (mut pacing, user) = (
+            Pacing::default(),
+            User::Integration(crate::domain::key::Key::new("shop", "a")),
+        );
+        let now = Instant::now();
+        pacing.wrote(&user, outline(1, true), now);
+        pacing.wrote(&user, outline(1, false), now);
+        assert_eq!(
+            may_write(pacing.last(&user), outline(1, false), outline(1, true), now),
+            now + INTERVAL
+        );
+    }
+}
