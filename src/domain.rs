@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod budget;
 pub mod classify;
 pub mod compile;
+pub mod expression;
 pub mod health;
 pub mod hosts;
 pub mod inject;

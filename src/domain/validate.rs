@@ -15,6 +15,11 @@ use crate::api::condition::reason;
 use crate::api::credential::CredentialSpec;
 use crate::api::integration::{BalancePolicy, CaRefKind, Integration, Protocol, Resources};
 
+mod checks;
+mod credential;
+mod defaults;
+mod integration;
+
 /// Data of a Secret or ConfigMap; `None` where the bytes are not UTF-8.
 pub type Values = BTreeMap<String, Option<SecretValue>>;
 
@@ -214,23 +219,47 @@ pub struct Unready {
 impl References {
     /// Every referenced Credential that has no usable value.
     pub fn unready(&self) -> Vec<Unready> {
-        todo!()
+        let unready = |reference: &CredentialReference| {
+            let name = &reference.name;
+            match &reference.found {
+                None => Some(Unready {
+                    reason: reason::CREDENTIAL_NOT_FOUND,
+                    message: format!("there is no Credential `{name}` in this namespace; create it or name another"),
+                    stalls: false,
+                }),
+                Some(CredentialFound {
+                    material: Err(problem), ..
+                }) => Some(Unready {
+                    reason: reason::CREDENTIAL_NOT_READY,
+                    message: format!("Credential `{name}`: {problem}"),
+                    stalls: problem.stalls(),
+                }),
+                Some(_) => None,
+            }
+        };
+        self.credentials.iter().filter_map(unready).collect()
     }
 }
 
-/// Checks an Integration with what it refers to. All problems are found, in the order of the spec.
+/// Checks an Integration with what it refers to. All problems are found, those of the spec first.
 ///
 /// A Credential that is missing or not ready is no problem here: the Integration is acceptable, its workers answer
 /// `credential-unavailable`, and [`References::unready`] says why.
 pub fn integration(object: &Integration, references: &References) -> Result<Accepted, Vec<Problem>> {
-    let _ = (object, references);
-    todo!()
+    integration::check(object, references)
+}
+
+/// What is wrong with the spec of a Credential, whatever its Secret holds.
+pub fn credential_spec(spec: &CredentialSpec) -> Vec<Violation> {
+    credential::violations(spec)
 }
 
 /// Name of the Secret that a Credential's value comes from; `None` if the spec names none.
 pub fn secret_name(spec: &CredentialSpec) -> Option<&str> {
-    let _ = spec;
-    todo!()
+    let api_key = spec.api_key.as_ref().map(|it| &it.secret_ref.name);
+    let basic = spec.basic.as_ref().map(|it| &it.secret_ref.name);
+    let bearer = spec.bearer.as_ref().map(|it| &it.secret_ref.name);
+    api_key.or(basic).or(bearer).map(String::as_str)
 }
 
 /// The value of a Credential, ready to be injected.
@@ -239,6 +268,5 @@ pub fn secret_name(spec: &CredentialSpec) -> Option<&str> {
 /// (`\n` or `\r\n`) of a value is dropped, because editors and `echo` leave one; any other control character is
 /// refused. A problem names Secret and key, never a value.
 pub fn credential(spec: &CredentialSpec, secret: Option<&Values>) -> Result<Material, CredentialProblem> {
-    let _ = (spec, secret);
-    todo!()
+    credential::material(spec, secret)
 }
