@@ -9,5 +9,6 @@
     missing_docs
 )]
 
+mod chart;
 mod crd;
 mod support;
