@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -17,18 +18,26 @@ use crate::domain::key::Key;
 use crate::domain::plan::Plan;
 use crate::net::policy::AddressPolicy;
 
+use table::Table;
+
 pub mod asked;
 pub mod body;
 pub mod connection;
+pub mod endpoint;
 pub mod framing;
+pub mod health;
 pub mod hop;
+pub mod kept;
 pub mod layer;
 pub mod pool;
 pub mod problem;
+pub mod report;
 pub mod route;
+pub mod serve;
+pub mod stack;
+pub mod standing;
+pub mod table;
 pub mod wire;
-
-pub mod expression;
 
 /// The plans a worker serves, by Integration.
 pub type Plans = BTreeMap<Key, Arc<Plan>>;
@@ -61,6 +70,56 @@ pub enum WorkerError {
     },
 }
 
+/// A worker that listens and does not serve yet.
+#[derive(Debug)]
+pub struct Worker {
+    settings: Settings,
+    listener: TcpListener,
+}
+
+impl Worker {
+    /// Listens for traffic. Callers wait in the kernel's queue until [`run`](Self::run).
+    pub fn bind(settings: Settings) -> Result<Self, WorkerError> {
+        let address = settings.listen;
+        let listener = serve::listen(address).map_err(|source| WorkerError::Listen { address, source })?;
+        Ok(Self { settings, listener })
+    }
+
+    /// The address that is listened on, which tells the port if port 0 was asked for.
+    pub fn address(&self) -> Result<SocketAddr, WorkerError> {
+        let address = self.settings.listen;
+        self.listener
+            .local_addr()
+            .map_err(|source| WorkerError::Listen { address, source })
+    }
+
+    /// Serves traffic from `plans` until `stop`, then drains. Every change of what is known goes to `reports`.
+    pub async fn run(self, plans: watch::Receiver<Plans>, reports: watch::Sender<Reports>, stop: CancellationToken) {
+        let Settings {
+            policy,
+            drain,
+            localhost_names,
+            ..
+        } = self.settings;
+        let mut table = Table::new(policy, localhost_names, Arc::new(reports));
+        let directory = table.directory();
+        let mut plans = plans;
+        table.apply(&plans.borrow_and_update());
+        let follow = async {
+            while plans.changed().await.is_ok() {
+                let wanted = plans.borrow_and_update().clone();
+                table.apply(&wanted);
+            }
+            // Nobody gives plans any more; those that run stay.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = serve::serve(self.listener, directory, stop, drain) => {}
+            () = follow => {}
+        }
+    }
+}
+
 /// Serves traffic from `plans` until `stop`, then drains. Every change of what is known goes to `reports`.
 pub async fn serve(
     settings: Settings,
@@ -68,6 +127,6 @@ pub async fn serve(
     reports: watch::Sender<Reports>,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let _ = (settings, plans, reports, stop);
-    todo!()
+    Worker::bind(settings)?.run(plans, reports, stop).await;
+    Ok(())
 }

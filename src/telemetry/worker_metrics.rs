@@ -241,6 +241,11 @@ impl IntegrationMetrics {
         }
     }
 
+    /// The Integration.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// A request is sent again.
     pub fn count_retry(&self, reason: RetryReason) {
         self.retries[reason as usize].inc();
@@ -276,6 +281,13 @@ impl RequestMetrics {
             endpoint: endpoint.to_owned(),
             counters: Default::default(),
         }
+    }
+
+    /// Requests for hosts that no Integration answers to.
+    pub fn unrouted() -> &'static Self {
+        static UNROUTED: LazyLock<RequestMetrics> =
+            LazyLock::new(|| RequestMetrics::new(&Key::new("", ""), NO_ENDPOINT));
+        &UNROUTED
     }
 
     /// Counts one request. `outcome` is one of [`OUTCOMES`]; what is not, is not counted.

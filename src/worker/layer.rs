@@ -1,3 +1,7 @@
 //! The layers of the stack (see [`super::stack`] for their order), one file each.
 
 pub mod admit;
+pub mod authenticate;
+pub mod fault;
+pub mod observe;
+pub mod retry;

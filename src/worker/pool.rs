@@ -10,17 +10,22 @@
 //!
 //! Bounds: at most `max` HTTP/1 connections carry a request, at most `max` more lie idle; HTTP/2 has one connection.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::HeaderName;
-use http::{Request, Response};
+use http::header::{HOST, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::api::integration::Http2;
+use crate::domain::plan::TlsPlan;
 use crate::net::{Connection, DialError, Dialer, Target};
 
 use super::body::outgoing::Outgoing;
@@ -34,11 +39,29 @@ use idle::{Idle, Shelf};
 pub struct Pool {
     dialer: Dialer,
     target: Target,
+    identity: Identity,
     bounds: Bounds,
     slots: Arc<Semaphore>,
     shelf: Mutex<Shelf>,
     /// Held while a connection is opened that others could share.
     opening: tokio::sync::Mutex<()>,
+}
+
+/// What makes two connections the same: a pool is kept over a change of plan while all of it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// Where to.
+    pub host: Arc<str>,
+    /// Where to.
+    pub port: u16,
+    /// How the provider is verified; absent for cleartext.
+    pub tls: Option<TlsPlan>,
+    /// Whether HTTP/2 is offered.
+    pub http2: Http2,
+    /// Addresses that may not be dialled.
+    pub denied: Vec<IpNet>,
+    /// What the pool may do.
+    pub bounds: Bounds,
 }
 
 /// What a pool may do.
@@ -68,6 +91,17 @@ pub enum SendError {
     Sent(hyper::Error),
 }
 
+/// How far a request has come, for whoever gives up on it.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicBool);
+
+impl Progress {
+    /// It waits because every connection is busy.
+    pub fn waits(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A connection in use: kept for the next request if the answer ends properly, closed otherwise.
 #[derive(Debug)]
 pub struct Lease {
@@ -92,10 +126,12 @@ impl Lease {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(dialer: Dialer, target: Target, bounds: Bounds) -> Self {
+    pub fn new(dialer: Dialer, target: Target, identity: Identity) -> Self {
+        let bounds = identity.bounds;
         Self {
             dialer,
             target,
+            identity,
             bounds,
             slots: Arc::new(Semaphore::new(bounds.max as usize)),
             shelf: Mutex::new(Shelf::default()),
@@ -103,16 +139,29 @@ impl Pool {
         }
     }
 
+    /// What makes its connections the same.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends `request` on a connection of the pool, or on a new one, and waits for the head of the answer.
-    pub async fn send(self: &Arc<Self>, request: Request<Outgoing>) -> Result<(Response<Incoming>, Lease), SendError> {
+    ///
+    /// The URI of `request` is whole, with scheme and host; it has no `Host`.
+    pub async fn send(
+        self: &Arc<Self>,
+        request: Request<Outgoing>,
+        progress: &Progress,
+    ) -> Result<(Response<Incoming>, Lease), SendError> {
+        let uri = request.uri().clone();
         let mut request = request;
         loop {
-            let (sent, fresh) = match self.connection().await? {
+            let (sent, fresh) = match self.connection(progress).await? {
                 Open::Shared(mut sender, fresh) => {
+                    fit_http2(&mut request, &uri);
                     let sent = sender.try_send_request(request).await;
                     if sent.is_err() {
                         // It may be closing without being closed; the next request is to find another.
@@ -121,6 +170,7 @@ impl Pool {
                     (sent.map(|response| (response, None)), fresh)
                 }
                 Open::Exclusive(mut sender, permit, fresh) => {
+                    fit_http1(&mut request, &uri);
                     let sent = sender.try_send_request(request).await;
                     (sent.map(|response| (response, Some((sender, permit)))), fresh)
                 }
@@ -149,17 +199,15 @@ impl Pool {
         }
     }
 
-    async fn connection(self: &Arc<Self>) -> Result<Open, SendError> {
+    async fn connection(self: &Arc<Self>, progress: &Progress) -> Result<Open, SendError> {
         if let Some(sender) = self.shelf().shared() {
             return Ok(Open::Shared(sender, false));
         }
         // Never closed, so the error cannot happen; if it did, no connection is what we have.
-        let permit = self
-            .slots
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| SendError::NotSent)?;
+        progress.0.store(true, Ordering::Relaxed);
+        let permit = self.slots.clone().acquire_owned().await;
+        progress.0.store(false, Ordering::Relaxed);
+        let permit = permit.map_err(|_| SendError::NotSent)?;
         if let Some(sender) = self.shelf().take(Instant::now()) {
             return Ok(Open::Exclusive(sender, permit, false));
         }
@@ -249,6 +297,29 @@ impl Pool {
             }
         });
     }
+}
+
+/// HTTP/1 has the host in a header and the rest in the request line.
+fn fit_http1(request: &mut Request<Outgoing>, uri: &Uri) {
+    let target = uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.version_mut() = Version::HTTP_11;
+    *request.uri_mut() = Uri::from(target);
+    if let Some(host) = uri
+        .authority()
+        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
+}
+
+/// HTTP/2 has all of it in pseudo headers, made from the URI.
+fn fit_http2(request: &mut Request<Outgoing>, uri: &Uri) {
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = uri.clone();
+    request.headers_mut().remove(HOST);
 }
 
 enum Open {

@@ -12,3 +12,4 @@
 mod chart;
 mod crd;
 mod support;
+mod worker;

@@ -1,3 +1,5 @@
 //! Real parts for the tests to stand on.
 
 pub mod apiserver;
+pub mod dataplane;
+pub mod provider;

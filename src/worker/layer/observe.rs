@@ -1,0 +1,227 @@
+//! The outermost layer: what became of a call, in one log line and in the metrics.
+//!
+//! It measures rejections too, and being outermost it cannot see a credential. What it holds is a guard: a call whose
+//! future is dropped, because the caller went away, is told like any other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
+use tokio::time::Instant;
+
+use crate::telemetry::worker_metrics::{IntegrationMetrics, RequestMetrics};
+use crate::worker::body::answer::Ended;
+use crate::worker::endpoint::Endpoint;
+
+/// Header by which callers name a request of theirs.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A call from its request to the end of its answer.
+#[derive(Debug)]
+pub struct Call {
+    /// When the request was read.
+    pub started: Instant,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<Arc<Endpoint>>,
+    id: RequestId,
+    method: Method,
+    uri: Uri,
+    /// Absent where no Integration answers to the host.
+    metrics: Option<Arc<IntegrationMetrics>>,
+    status: Option<StatusCode>,
+    head_after: Option<Duration>,
+    told: bool,
+}
+
+/// What a request is called in logs.
+#[derive(Debug)]
+enum RequestId {
+    Caller(http::HeaderValue),
+    Ours(u128),
+}
+
+impl RequestId {
+    /// The caller's own, if it is short and plain; else a random one.
+    fn of(headers: &HeaderMap) -> Self {
+        let sane = |value: &&http::HeaderValue| {
+            (1..=128).contains(&value.len())
+                && value
+                    .as_bytes()
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=~@".contains(byte))
+        };
+        match headers.get(X_REQUEST_ID).filter(sane) {
+            Some(value) => Self::Caller(value.clone()),
+            None => Self::Ours(rand::random()),
+        }
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Caller(value) => f.write_str(value.to_str().unwrap_or_default()),
+            Self::Ours(number) => write_uuid(f, *number),
+        }
+    }
+}
+
+/// As a random UUID is written (RFC 9562 5.4).
+fn write_uuid(f: &mut std::fmt::Formatter<'_>, random: u128) -> std::fmt::Result {
+    let number = (random & !(0xf << 76) & !(0b11 << 62)) | (4 << 76) | (0b10 << 62);
+    write!(
+        f,
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        number >> 96,
+        (number >> 80) & 0xffff,
+        (number >> 64) & 0xffff,
+        (number >> 48) & 0xffff,
+        number & 0xffff_ffff_ffff
+    )
+}
+
+impl Call {
+    /// `request` was read. `metrics` are those of the Integration that answers, if one does.
+    pub fn begin<B>(request: &Request<B>, metrics: Option<Arc<IntegrationMetrics>>) -> Self {
+        if let Some(metrics) = &metrics {
+            metrics.in_flight.inc();
+        }
+        Self {
+            started: Instant::now(),
+            attempts: 0,
+            endpoint: None,
+            id: RequestId::of(request.headers()),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            metrics,
+            status: None,
+            head_after: None,
+            told: false,
+        }
+    }
+
+    /// A URI for this one call, for problem documents; only where the id is ours, and so surely unique.
+    pub fn instance(&self) -> Option<String> {
+        match &self.id {
+            RequestId::Ours(_) => Some(format!("urn:uuid:{}", self.id)),
+            RequestId::Caller(_) => None,
+        }
+    }
+
+    /// Whether the answer may have a body.
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// The head of the answer is on its way to the caller.
+    pub fn answered(&mut self, status: StatusCode) {
+        let after = self.started.elapsed();
+        self.status = Some(status);
+        self.head_after = Some(after);
+        if let Some(metrics) = &self.metrics {
+            metrics.duration.observe(after.as_secs_f64());
+        }
+    }
+
+    /// The provider's answer has ended.
+    pub fn ended(mut self, how: Ended, bytes: u64) {
+        let outcome = match how {
+            Ended::Whole => "answered",
+            Ended::Broken(_) => "cut",
+            Ended::Dropped => "cancelled",
+        };
+        self.tell(outcome, bytes);
+    }
+
+    /// The call was answered with a problem.
+    pub fn refused(mut self, slug: &'static str) {
+        self.tell(slug, 0);
+    }
+
+    /// An attempt is over, at debug: `what` is a status or a fault.
+    pub fn log_attempt(&self, endpoint: &str, what: &dyn std::fmt::Debug, took: Duration) {
+        tracing::debug!(
+            target: "tidegate::attempt",
+            request_id = %self.id,
+            endpoint,
+            attempt = self.attempts,
+            result = ?what,
+            duration_ms = milliseconds(took),
+            "attempt",
+        );
+    }
+
+    fn tell(&mut self, outcome: &'static str, bytes: u64) {
+        self.told = true;
+        self.requests(|requests| requests.count(self.status, outcome));
+        let key = self.metrics.as_ref().map(|metrics| metrics.key());
+        tracing::info!(
+            target: "tidegate::access",
+            request_id = %self.id,
+            namespace = key.map_or("", |key| &*key.namespace),
+            integration = key.map_or("", |key| &*key.name),
+            endpoint = self.endpoint.as_ref().map_or("", |endpoint| endpoint.name()),
+            method = self.method.as_str(),
+            path = self.uri.path(),
+            status = self.status.map_or(0, |status| status.as_u16()),
+            outcome,
+            attempts = self.attempts,
+            bytes,
+            head_ms = self.head_after.map_or(0.0, milliseconds),
+            duration_ms = milliseconds(self.started.elapsed()),
+            "request",
+        );
+    }
+
+    fn requests(&self, count: impl FnOnce(&RequestMetrics)) {
+        match (&self.endpoint, &self.metrics) {
+            (Some(endpoint), _) => count(&endpoint.standing().metrics.requests),
+            (None, Some(metrics)) => count(&metrics.unplaced),
+            (None, None) => count(RequestMetrics::unrouted()),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.in_flight.dec();
+        }
+        if !self.told {
+            self.tell("cancelled", 0);
+        }
+    }
+}
+
+/// With microseconds behind the point: a number that is easy to read and loses nothing that matters.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(value: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(X_REQUEST_ID, value.parse().unwrap());
+        RequestId::of(&headers).to_string()
+    }
+
+    #[test]
+    fn the_callers_request_id_is_taken_over_if_it_is_plain() {
+        assert_eq!(id("req-1:2/3"), "req-1:2/3");
+        for strange in ["", "a b", "a\"b", "{\"a\":1}", &"x".repeat(129)] {
+            assert_ne!(id(strange), strange);
+            assert_eq!(id(strange).len(), 36);
+        }
+    }
+
+    #[test]
+    fn an_id_of_ours_is_a_random_uuid() {
+        let id = RequestId::Ours(u128::MAX).to_string();
+        assert_eq!(id, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+}

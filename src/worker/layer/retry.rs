@@ -1,0 +1,233 @@
+//! Another try: whether, and after how long.
+//!
+//! Every retry has to pass all of this: the way the last attempt ended allows it for this method, the limit is not
+//! reached, the body can be sent again, the wait (backoff, or what the provider asks for) ends before the deadline, and
+//! the budget of the Integration has one left. The budget is asked last, because asking takes one out.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Method};
+use tokio::time::Instant;
+
+use crate::domain::budget::Budget;
+use crate::domain::classify::{self, Ending, Fault};
+use crate::domain::plan::RetryPlan;
+use crate::domain::{backoff, retry_after};
+use crate::telemetry::worker_metrics::{IntegrationMetrics, RetryReason};
+
+/// The retries of one Integration.
+#[derive(Debug)]
+pub struct Retries {
+    plan: RetryPlan,
+    budget: Mutex<Budget>,
+}
+
+/// The request that may be sent again.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeat<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// It has an `Idempotency-Key`.
+    pub has_key: bool,
+    /// Its body can be sent again.
+    pub body: bool,
+    /// There is another endpoint.
+    pub elsewhere: bool,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When everything must be over.
+    pub deadline: Instant,
+}
+
+impl Retries {
+    /// Retries as the plan says, with a full budget.
+    pub fn new(plan: &RetryPlan) -> Self {
+        Self {
+            plan: plan.clone(),
+            budget: Mutex::new(budget(plan)),
+        }
+    }
+
+    /// Retries as another plan says; what was spent of the budget stays spent, if the budget is the same.
+    pub fn following(&self, plan: &RetryPlan) -> Self {
+        let old = &self.plan;
+        let same = old.budget_percent == plan.budget_percent
+            && old.budget_interval == plan.budget_interval
+            && old.budget_minimum_per_second == plan.budget_minimum_per_second;
+        let budget = if same { self.lock().clone() } else { budget(plan) };
+        Self {
+            plan: plan.clone(),
+            budget: Mutex::new(budget),
+        }
+    }
+
+    /// Whether the provider may see such a request twice; its body is kept then.
+    pub fn may_repeat(&self, method: &Method, has_key: bool) -> bool {
+        self.plan.limit > 0 && classify::is_repeatable(method, has_key, self.plan.methods)
+    }
+
+    /// A request begins.
+    pub fn note_request(&self) {
+        self.lock().deposit(now().into_std());
+    }
+
+    /// How long to wait before another try; `None`: what there is is passed on. `headers` are the answer's.
+    pub fn again(
+        &self,
+        ending: Ending,
+        headers: Option<&HeaderMap>,
+        repeat: Repeat<'_>,
+        metrics: &IntegrationMetrics,
+    ) -> Option<Duration> {
+        let repeatable = classify::is_repeatable(repeat.method, repeat.has_key, self.plan.methods);
+        // A refused address is refused the next time too, but another endpoint has another.
+        let elsewhere = ending == Ending::Failed(Fault::AddressRefused) && repeat.elsewhere;
+        if !(classify::is_retryable(ending, repeatable, &self.plan) || elsewhere)
+            || repeat.attempts > self.plan.limit
+            || !repeat.body
+        {
+            return None;
+        }
+        let asked = headers.and_then(|headers| retry_after::wait(headers, SystemTime::now()));
+        let backoff = backoff::delay(
+            repeat.attempts,
+            self.plan.backoff_base,
+            self.plan.backoff_max,
+            rand::random(),
+        );
+        let wait = match asked {
+            Some(asked) if asked > self.plan.retry_after_max => return None,
+            Some(asked) => asked.max(backoff),
+            None => backoff,
+        };
+        if now() + wait >= repeat.deadline {
+            return None;
+        }
+        if !self.lock().withdraw(now().into_std()) {
+            metrics.budget_exhausted.inc();
+            return None;
+        }
+        metrics.count_retry(reason(ending));
+        Some(wait)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn budget(plan: &RetryPlan) -> Budget {
+    Budget::new(
+        plan.budget_percent,
+        plan.budget_interval,
+        plan.budget_minimum_per_second,
+        now().into_std(),
+    )
+}
+
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn reason(ending: Ending) -> RetryReason {
+    match ending {
+        Ending::Answered(_) => RetryReason::Status,
+        Ending::Failed(Fault::Timeout) => RetryReason::Timeout,
+        Ending::Failed(Fault::Connect | Fault::AddressRefused) => RetryReason::Connect,
+        Ending::Failed(Fault::Reset | Fault::Protocol) => RetryReason::Reset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::integration::RetryMethods;
+    use crate::domain::key::Key;
+    use http::StatusCode;
+
+    fn plan() -> RetryPlan {
+        RetryPlan {
+            limit: 2,
+            backoff_base: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(1),
+            statuses: vec![503],
+            methods: RetryMethods::Idempotent,
+            retry_after_max: Duration::from_secs(5),
+            budget_percent: 0,
+            budget_interval: Duration::from_secs(10),
+            budget_minimum_per_second: 1,
+        }
+    }
+
+    fn repeat(attempts: u32) -> Repeat<'static> {
+        Repeat {
+            method: &Method::GET,
+            has_key: false,
+            body: true,
+            elsewhere: false,
+            attempts,
+            deadline: Instant::now() + Duration::from_secs(30),
+        }
+    }
+
+    fn again(retries: &Retries, retry_after: Option<&str>, repeat: Repeat<'_>) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
+        }
+        let ending = Ending::Answered(StatusCode::SERVICE_UNAVAILABLE);
+        let metrics = IntegrationMetrics::new(&Key::new("unit", "retries"));
+        retries.again(ending, Some(&headers), repeat, &metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_counts_retries() {
+        let retries = Retries::new(&plan());
+        assert!(again(&retries, None, repeat(1)).is_some());
+        assert!(again(&retries, None, repeat(2)).is_some());
+        assert!(again(&retries, None, repeat(3)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_provider_asks_for_is_obeyed_up_to_the_bound_and_the_deadline() {
+        let retries = Retries::new(&plan());
+        assert_eq!(again(&retries, Some("5"), repeat(1)), Some(Duration::from_secs(5)));
+        assert_eq!(again(&retries, Some("6"), repeat(1)), None);
+        let soon = Repeat {
+            deadline: Instant::now() + Duration::from_secs(5),
+            ..repeat(1)
+        };
+        assert_eq!(again(&retries, Some("5"), soon), None);
+        assert!(again(&retries, Some("0"), repeat(1)).unwrap() <= Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_gone_and_a_budget_that_is_spent_end_it() {
+        let retries = Retries::new(&plan());
+        assert_eq!(
+            again(
+                &retries,
+                None,
+                Repeat {
+                    body: false,
+                    ..repeat(1)
+                }
+            ),
+            None
+        );
+        for _ in 0..10 {
+            assert!(again(&retries, None, repeat(1)).is_some());
+        }
+        assert_eq!(
+            again(&retries, None, repeat(1)),
+            None,
+            "one a second over ten seconds is spent"
+        );
+        assert_eq!(
+            again(&retries.following(&plan()), None, repeat(1)),
+            None,
+            "and stays spent after an edit"
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Calls through a real worker to a real provider on loopback.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Request;
+use tidegate::api::integration::{CircuitState, Health, HealthReason, TrippedBy};
+
+use crate::support::dataplane::{Dataplane, api_key, plan, problem};
+use crate::support::provider::{Provider, Reply, answer};
+
+#[tokio::test]
+async fn a_call_reaches_the_provider_with_the_credential_and_its_answer_comes_back() {
+    let provider = Provider::start(|_| async { answer(200, "hello") }).await;
+    let mut plan = plan(&[provider.url("/v1")]);
+    plan.credentials = vec![api_key(1, "s3cret")];
+    let worker = Dataplane::start([plan]);
+    let request = Request::get("/things?a=%2F&b")
+        .header("x-api-key", "the caller's")
+        .header("x-other", "kept");
+    let response = worker.call(request, "").await;
+    assert_eq!(
+        (response.status().as_u16(), response.body().as_ref()),
+        (200, b"hello".as_slice())
+    );
+    assert_eq!(response.headers()["tidegate-attempts"], "1");
+    assert_eq!(response.headers()["tidegate-endpoint"], "e0");
+    let seen = provider.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].uri, "/v1/things?a=%2F&b");
+    assert_eq!(seen[0].header("x-api-key"), Some("s3cret"));
+    assert_eq!(seen[0].header("x-other"), Some("kept"));
+    assert_eq!(seen[0].header("host"), Some(provider.address.to_string().as_str()));
+    let report = worker.endpoint(|endpoint| endpoint.health == Health::Healthy).await;
+    assert_eq!(report.reason, HealthReason::TrafficSucceeded);
+    assert_eq!(report.circuit.state, CircuitState::Closed);
+}
+
+#[tokio::test]
+async fn failures_in_a_row_open_the_circuit_and_the_report_says_why_and_until_when() {
+    let provider = Provider::start(|_| async { 500 }).await;
+    let mut plan = plan(&[provider.url("")]);
+    plan.retries.limit = 0;
+    let worker = Dataplane::start([plan]);
+    for _ in 0..5 {
+        assert_eq!(worker.get("/").await.status(), 500);
+    }
+    let refused = worker.get("/").await;
+    assert_eq!(problem(&refused), Some("circuit-open"));
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(provider.seen().len(), 5);
+    let report = worker
+        .endpoint(|endpoint| endpoint.circuit.state == CircuitState::Open)
+        .await;
+    assert_eq!(report.circuit.tripped_by, Some(TrippedBy::ConsecutiveFailures));
+    assert_eq!(
+        (report.health, report.reason),
+        (Health::Unhealthy, HealthReason::TrafficFailed)
+    );
+    assert_eq!(report.message, "answered with status 500");
+    let trial = report.circuit.next_trial.expect("an open circuit has a next trial");
+    assert!(trial > jiff::Timestamp::now());
+}
+
+#[tokio::test]
+async fn a_failing_answer_is_tried_again_and_the_last_one_is_passed_on() {
+    let calls = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = calls.clone();
+    let provider = Provider::start(move |_| {
+        let call = count.fetch_add(1, Ordering::SeqCst);
+        async move { Reply::from((503, ["first", "second", "third", "fourth"][call])) }
+    })
+    .await;
+    let worker = Dataplane::start([plan(&[provider.url("")])]);
+    let response = worker.get("/").await;
+    assert_eq!(
+        (response.status().as_u16(), response.body().as_ref()),
+        (503, b"fourth".as_slice())
+    );
+    assert_eq!(response.headers()["tidegate-attempts"], "4");
+    assert_eq!(
+        provider.connections(),
+        1,
+        "a small answer that is put aside gives its connection back"
+    );
+}
