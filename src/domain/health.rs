@@ -82,4 +82,15 @@ pub mod control {
     pub const PLAN: &str = "/v1/plan";
     /// `GET`: newline-delimited [`Report`](super::Report)s as JSON, the current ones at once, then each change.
     pub const REPORTS: &str = "/v1/reports";
+    /// Longest plan in bytes: what a Secret can hold.
+    pub const MAX_PLAN: usize = 1 << 20;
+    /// Longest line of reports in bytes.
+    pub const MAX_REPORT: usize = 256 << 10;
+    /// DNS name in the controller's client certificate; a worker talks to nobody else.
+    pub const CONTROLLER_NAME: &str = "controller.tidegate.dev";
+
+    /// DNS name in the certificate of the workers of the Integration with this UID.
+    pub fn worker_name(uid: &str) -> String {
+        format!("{uid}.worker.tidegate.dev")
+    }
 }

@@ -24,8 +24,8 @@ use super::{Labels, Settings, names};
 use crate::api::integration::{ResourceAmounts, Resources};
 use crate::api::{PORT_ADMIN, PORT_CONTROL, PORT_SERVICE, PORT_TRAFFIC};
 use crate::domain::plan::Plan;
-use crate::domain::secret::SecretValue;
 use crate::fleet::Workload;
+use crate::fleet::authority::WorkerTls;
 
 /// Key of the plan in the Secret, and name of its file in a worker.
 pub const PLAN: &str = "plan.json";
@@ -44,17 +44,6 @@ const DRAIN_SECONDS: i64 = 20;
 const GRACE_SECONDS: i64 = DRAIN_SECONDS + 10;
 /// User and group of the worker; the image has no other.
 const USER: i64 = 65532;
-
-/// What a worker proves itself with, and by what it knows the controller. All PEM.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WorkerTls {
-    /// The worker's certificate chain.
-    pub certificate: String,
-    /// Its private key.
-    pub key: SecretValue,
-    /// The authority's certificates.
-    pub authority: String,
-}
 
 /// Everything that is made for one Integration.
 #[derive(Clone, Debug, PartialEq)]
@@ -416,6 +405,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::domain::secret::SecretValue;
     use crate::fleet::sample;
 
     fn tls() -> WorkerTls {
