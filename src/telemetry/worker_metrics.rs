@@ -412,6 +412,29 @@ impl Drop for EndpointMetrics {
     }
 }
 
+static PLANS_REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let family: IntCounterVec = vector(
+        "tidegate_plans_refused_total",
+        "Plans that were not taken over because they cannot be read or used, by the way they came.",
+        &["from"],
+        IntCounterVec::new,
+    );
+    drop(prometheus::default_registry().register(Box::new(family.clone())));
+    family
+});
+
+/// A plan that came this way, `mount` or `push`, was not taken over because it cannot be read or used.
+pub fn count_refused_plan(from: &'static str) {
+    PLANS_REFUSED.with_label_values(&[from]).inc();
+}
+
+/// Shows the counters of refused plans from the start, so that the first refusal is an increase.
+pub fn show_refused_plans() {
+    for from in ["mount", "push"] {
+        PLANS_REFUSED.with_label_values(&[from]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
