@@ -7,18 +7,41 @@
 //! before it is pushed, so that a worker that restarts never falls back behind what it has served.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fleet, FleetError, Observation, Workload};
+use super::authority::WorkerTls;
+use super::{Fleet, FleetError, Observation, Workload, take_once};
 use crate::api::integration::{ResourceAmounts, Resources};
 use crate::domain::key::Key;
 use crate::domain::plan::Plan;
+use crate::domain::secret::SecretValue;
+use apply::{Applied, is_ours};
+use calls::Call;
+use trust::TrustStore;
+use wanted::Wanted;
 
+pub mod apply;
 pub mod build;
+mod calls;
+pub mod difference;
+pub mod follow;
+mod keep;
+pub mod link;
 pub mod names;
+pub mod pod;
+pub mod trust;
+mod wanted;
+
+/// Observations that may wait for the controller; more, and the links wait for it, and the workers for them.
+const WAITING: usize = 256;
 
 /// What the installation says about the workers it creates.
 #[derive(Clone, Debug)]
@@ -75,46 +98,120 @@ type Labels = BTreeMap<String, String>;
 
 /// Programs workers that run as Deployments.
 pub struct KubernetesFleet {
-    client: kube::Client,
-    watch_client: kube::Client,
+    client: Client,
+    watch_client: Client,
     settings: Settings,
+    trust: Arc<TrustStore>,
+    wanted: Arc<Wanted>,
+    observed: mpsc::Sender<Observation>,
+    observations: Mutex<Option<mpsc::Receiver<Observation>>>,
 }
 
 impl KubernetesFleet {
     /// A fleet that makes single calls with `client` and watches with `watch_client`, whose read timeout is longer than
-    /// a watch is silent. Nothing is called before [`run`](Self::run) and the port's functions are.
-    pub fn new(client: kube::Client, watch_client: kube::Client, settings: Settings) -> Self {
+    /// a watch may be silent (a minute). Nothing is called before [`run`](Self::run) and the port's functions are.
+    pub fn new(client: Client, watch_client: Client, settings: Settings) -> Self {
+        let (observed, observations) = mpsc::channel(WAITING);
         Self {
+            trust: Arc::new(TrustStore::new(client.clone(), &settings.namespace)),
             client,
             watch_client,
             settings,
+            wanted: Arc::default(),
+            observed,
+            observations: Mutex::new(Some(observations)),
         }
     }
 
-    /// Follows the workers until `stop`. To be called once, by the replica that leads.
+    /// Follows the workers until `stop`. To be called once, by the replica that leads. Fails at the start only, where
+    /// there is no authority and none can be made.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), FleetError> {
-        let _ = (&self.client, &self.watch_client, &self.settings, stop);
-        todo!()
+        self.trust.trust(Timestamp::now()).await?;
+        let context = follow::Context {
+            wanted: Arc::clone(&self.wanted),
+            trust: Arc::clone(&self.trust),
+            observed: self.observed.clone(),
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follow::follow(self.watch_client.clone(), context) => {}
+        }
+        Ok(())
+    }
+
+    /// The Secret with the plan of `key`, if it belongs to the Integration with this UID.
+    async fn secret(&self, key: &Key) -> Result<Option<Secret>, FleetError> {
+        let name = Key::new(key.namespace.clone(), names::worker(&key.name));
+        apply::read(&self.client, &name).await
     }
 }
 
 impl Fleet for KubernetesFleet {
     fn observations(&self) -> mpsc::Receiver<Observation> {
-        todo!()
+        take_once(&self.observations)
     }
 
     async fn programmed(&self, key: &Key, uid: &str) -> Result<Option<Plan>, FleetError> {
-        let _ = (key, uid);
-        todo!()
+        let secret = self.secret(key).await?.filter(|secret| is_ours(&secret.metadata, uid));
+        let Some(ByteString(text)) = secret
+            .as_ref()
+            .and_then(|secret| secret.data.as_ref()?.get(build::PLAN))
+        else {
+            return Ok(None);
+        };
+        match serde_json::from_slice::<Plan>(text) {
+            Ok(plan) => Ok(Some(plan).filter(|plan| plan.uid == uid)),
+            Err(_) => {
+                // Not the reason: it might quote what stands there.
+                tracing::warn!(integration = %key, "the stored plan cannot be read; it is made anew");
+                Ok(None)
+            }
+        }
     }
 
     async fn program(&self, workload: &Workload) -> Result<(), FleetError> {
-        let _ = workload;
-        todo!()
+        let plan = &workload.plan;
+        let now = Timestamp::now();
+        let trust = self.trust.trust(now).await?;
+        let secret = self.secret(&plan.integration).await?;
+        let stored = secret
+            .as_ref()
+            .filter(|secret| is_ours(&secret.metadata, &plan.uid))
+            .and_then(stored_tls);
+        let call = Call {
+            verb: "build",
+            kind: "Secret",
+            key: &plan.integration,
+        };
+        let tls = trust
+            .authority
+            .worker_tls(&plan.uid, stored, now)
+            .map_err(|error| call.failed(error.to_string()))?;
+        let objects = build::build(workload, &tls, &self.settings).map_err(|error| call.failed(error.to_string()))?;
+        let applied = apply::apply(&self.client, plan, objects, secret.as_ref()).await?;
+        self.push(plan, &applied);
+        Ok(())
     }
 
     async fn forget(&self, key: &Key) -> Result<(), FleetError> {
-        let _ = key;
-        todo!()
+        self.wanted.clear(key);
+        Ok(())
     }
+}
+
+impl KubernetesFleet {
+    /// Pushes a plan that is stored to the workers that run.
+    fn push(&self, plan: &Arc<Plan>, _applied: &Applied) {
+        self.wanted.set(plan);
+    }
+}
+
+/// The worker's TLS material as it is stored.
+fn stored_tls(secret: &Secret) -> Option<WorkerTls> {
+    let text = |key: &str| String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok();
+    Some(WorkerTls {
+        certificate: text(build::CERTIFICATE)?,
+        key: SecretValue::new(text(build::PRIVATE_KEY)?),
+        authority: text(build::AUTHORITY)?,
+    })
 }

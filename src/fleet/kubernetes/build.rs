@@ -2,7 +2,8 @@
 //!
 //! The Pod template holds nothing of the plan, so that an edit or a rotation rolls no Pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -46,7 +47,7 @@ const GRACE_SECONDS: i64 = DRAIN_SECONDS + 10;
 const USER: i64 = 65532;
 
 /// Everything that is made for one Integration.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Objects {
     /// Without a token: a worker has no Kubernetes credentials.
     pub service_account: ServiceAccount,
@@ -60,6 +61,28 @@ pub struct Objects {
     pub disruption_budget: PodDisruptionBudget,
     /// The workers.
     pub deployment: Deployment,
+}
+
+/// Without the data of the Secret, which k8s-openapi would print.
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            service_account,
+            secret,
+            network_policy,
+            service,
+            disruption_budget,
+            deployment,
+        } = self;
+        f.debug_struct("Objects")
+            .field("service_account", service_account)
+            .field("secret", &secret.metadata)
+            .field("network_policy", network_policy)
+            .field("service", service)
+            .field("disruption_budget", disruption_budget)
+            .field("deployment", deployment)
+            .finish()
+    }
 }
 
 /// The objects that `workload` comes to. Fails only where a plan cannot be written as JSON, which would be a bug.
@@ -139,7 +162,7 @@ fn network_policy(plan: &Plan, access: &[String], settings: &Settings) -> Networ
 
 /// A sorted list without repetition, so that the order in which a user names namespaces is no change.
 fn with(first: String, others: &[String]) -> Vec<String> {
-    let all: std::collections::BTreeSet<String> = others.iter().cloned().chain([first]).collect();
+    let all: BTreeSet<String> = others.iter().cloned().chain([first]).collect();
     all.into_iter().collect()
 }
 
