@@ -305,7 +305,8 @@ impl Breaker {
                 self.forget();
                 self.close(now);
             }
-            (BreakerMode::Automatic, State::HalfOpen) | (_, State::Closed) => {}
+            (BreakerMode::Automatic, State::HalfOpen) => self.close_if_proven(now),
+            (_, State::Closed) => {}
         }
     }
 
@@ -376,16 +377,21 @@ impl Breaker {
                 if let Some(trial) = self.trials.get_mut(trial) {
                     trial.succeeded = true;
                 }
-                let succeeded = self.trials.iter().filter(|trial| trial.succeeded).count();
-                if succeeded >= self.settings.half_open_requests as usize {
-                    self.close(now);
-                }
+                self.close_if_proven(now);
             }
             Outcome::Failure | Outcome::RateLimited => {
                 self.doublings = self.doublings.saturating_add(1);
                 self.open(now);
             }
             Outcome::Nothing => self.open(now),
+        }
+    }
+
+    /// Closes a half-open circuit of which enough trials were good.
+    fn close_if_proven(&mut self, now: Instant) {
+        let good = self.trials.iter().filter(|trial| trial.succeeded).count();
+        if good >= self.settings.half_open_requests as usize {
+            self.close(now);
         }
     }
 
@@ -460,3 +466,6 @@ impl Breaker {
 /// The time to stay open is shortened by up to this share, so that the workers of one Integration, which opened
 /// together, do not try together. Shortened and not lengthened, because `maxOpenFor` is a bound.
 const MAX_JITTER: f64 = 0.2;
+
+#[cfg(test)]
+mod tests;
