@@ -10,6 +10,7 @@
 )]
 
 mod chart;
+mod controller;
 mod crd;
 mod support;
 mod worker;

@@ -2,4 +2,6 @@
 
 pub mod apiserver;
 pub mod dataplane;
+pub mod manifests;
+pub mod memory;
 pub mod provider;

@@ -1,0 +1,3 @@
+//! The reconcilers: in memory with paused time, and on a real API server.
+
+mod in_memory;
