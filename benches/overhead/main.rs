@@ -18,6 +18,7 @@ use process::{mebibytes, median};
 use proxy::Proxy;
 
 mod load;
+#[path = "../plan.rs"]
 mod plan;
 #[path = "../process.rs"]
 mod process;

@@ -1,0 +1,222 @@
+//! One controller with many Integrations.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tidegate::api::condition::{ConditionStatus, kind};
+use tidegate::api::crds;
+use tidegate::api::integration::{CircuitState, Integration};
+use tokio::sync::watch;
+
+use crate::Outcome;
+use crate::players;
+use crate::process::{Process, mebibytes};
+use crate::server::Server;
+
+/// Where the Integrations are spread over.
+const NAMESPACES: usize = 10;
+/// The controller's own.
+const HOME: &str = "tidegate-system";
+/// How long nothing may happen, for nothing to be written. Longer than any pause that gathers writes.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long writes are then counted.
+const IDLE: Duration = Duration::from_secs(30);
+/// Longest wait for all of them.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Makes them, starts the controller twice, and prints.
+pub async fn measure() -> Outcome {
+    let count = std::env::var("INTEGRATIONS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1000);
+    let directory = tempfile::tempdir()?;
+    let server = Server::start(directory.path())?;
+    let client = server.client().await?;
+    prepare(&client, count).await?;
+    let (circuit, told) = watch::channel(CircuitState::Closed);
+    let player = tokio::spawn({
+        let client = client.clone();
+        async move {
+            if let Err(error) = players::play(client, told).await {
+                eprintln!("no more workers are played: {error}");
+            }
+        }
+    });
+
+    // The first start makes everything.
+    let controller = start(&server)?;
+    let begin = Instant::now();
+    all(&client, count, begin, &controller, |integration| {
+        conditions_of(integration).any(|condition| condition == (kind::READY, ConditionStatus::True))
+    })
+    .await?;
+    println!(
+        "controller: {count} Integrations from nothing to Ready, with 6 objects and a worker each: {:.1} s",
+        begin.elapsed().as_secs_f64()
+    );
+    quiet(&server).await?;
+    let mark = server.mark()?;
+    tokio::time::sleep(IDLE).await;
+    let writes = server.writes(mark)?;
+    println!(
+        "controller: {} writes in {} s of idleness, besides its lease (aim 0){}",
+        writes.len(),
+        IDLE.as_secs(),
+        writes
+            .first()
+            .map(|write| format!(", such as {write}"))
+            .unwrap_or_default()
+    );
+    let resident = controller.resident()?;
+    println!(
+        "controller: {:.1} MiB resident with {count} Integrations (aim 100 MiB)",
+        mebibytes(resident)
+    );
+
+    // While there is none, every worker's circuit opens: after the second start, every status has to change.
+    drop(controller);
+    circuit.send_replace(CircuitState::Open);
+    let controller = start(&server)?;
+    let begin = Instant::now();
+    all(&client, count, begin, &controller, |integration| {
+        integration.status.as_ref().and_then(|status| status.circuit) == Some(CircuitState::Open)
+    })
+    .await?;
+    println!(
+        "controller: started again, the changed state of all {count} reported after {:.1} s (aim 60 s)",
+        begin.elapsed().as_secs_f64()
+    );
+    println!("controller: {:.1} MiB resident then", mebibytes(controller.resident()?));
+    player.abort();
+    Ok(())
+}
+
+fn start(server: &Server) -> Outcome<Process> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.env("KUBECONFIG", &server.kubeconfig);
+    command.args(["controller", "--namespace", HOME, "--worker-image", "tidegate:bench"]);
+    command.args(["--admin", "127.0.0.1:0", "--log-level", "warn"]);
+    Ok(Process::start(&mut command)?)
+}
+
+/// The definitions, the namespaces, and the Integrations.
+async fn prepare(client: &Client, count: usize) -> Outcome {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in crds::all() {
+        definitions.create(&PostParams::default(), &definition).await?;
+        await_condition(
+            definitions.clone(),
+            &definition.name_any(),
+            conditions::is_crd_established(),
+        )
+        .await?;
+    }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    for name in (0..NAMESPACES).map(namespace).chain([HOME.to_owned()]) {
+        let metadata = ObjectMeta {
+            name: Some(name),
+            ..ObjectMeta::default()
+        };
+        namespaces
+            .create(
+                &PostParams::default(),
+                &Namespace {
+                    metadata,
+                    ..Namespace::default()
+                },
+            )
+            .await?;
+    }
+    stream::iter(0..count)
+        .map(|number| async move {
+            let integrations: Api<Integration> = Api::namespaced(client.clone(), &namespace(number % NAMESPACES));
+            let integration = serde_json::from_value(json!({
+                "apiVersion": "tidegate.dev/v1alpha1",
+                "kind": "Integration",
+                "metadata": {"name": format!("api-{number}")},
+                "spec": {
+                    "endpoints": [
+                        {"name": "primary", "url": format!("https://api-{number}.example.com/v1")},
+                        {"name": "spare", "url": format!("https://spare-{number}.example.com/v1"), "priority": 1},
+                    ],
+                    "workers": {"replicas": 1},
+                },
+            }))?;
+            integrations.create(&PostParams::default(), &integration).await?;
+            Outcome::Ok(())
+        })
+        .buffer_unordered(8)
+        .try_collect::<Vec<_>>()
+        .await?;
+    Ok(())
+}
+
+fn namespace(number: usize) -> String {
+    format!("bench-{number}")
+}
+
+fn conditions_of(integration: &Integration) -> impl Iterator<Item = (&str, ConditionStatus)> {
+    let conditions = integration.status.iter().flat_map(|status| &status.conditions);
+    conditions.map(|condition| (condition.type_.as_str(), condition.status))
+}
+
+/// Waits until all of them are as `done` wants them.
+async fn all(
+    client: &Client,
+    count: usize,
+    begin: Instant,
+    controller: &Process,
+    done: impl Fn(&Integration) -> bool,
+) -> Outcome {
+    let integrations: Api<Integration> = Api::all(client.clone());
+    let mut told = Instant::now();
+    loop {
+        let list = integrations.list(&ListParams::default()).await?;
+        let reached = list.iter().filter(|integration| done(integration)).count();
+        if reached == count {
+            return Ok(());
+        }
+        // It fails, with the reason, if the controller has ended.
+        controller
+            .resident()
+            .map_err(|_| "the controller ended; BENCH_OUTPUT=1 shows what it says")?;
+        if begin.elapsed() > PATIENCE {
+            return Err(format!("only {reached} of {count} after {PATIENCE:?}").into());
+        }
+        if told.elapsed() > Duration::from_secs(10) {
+            eprintln!("  {reached} of {count} after {:.0} s", begin.elapsed().as_secs_f64());
+            told = Instant::now();
+        }
+        // Listing costs the server something too.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Waits until nothing has been written for a while.
+async fn quiet(server: &Server) -> Outcome {
+    let begin = Instant::now();
+    loop {
+        let mark = server.mark()?;
+        tokio::time::sleep(QUIET).await;
+        let writes = server.writes(mark)?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        if begin.elapsed() > PATIENCE {
+            println!(
+                "controller: it does not come to rest: {} writes in {} s",
+                writes.len(),
+                QUIET.as_secs()
+            );
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A real API server, alone, that writes down what is asked of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::Value;
+
+use crate::Outcome;
+
+/// The server; it ends when this is dropped, since it reads from a pipe that is held here.
+pub struct Server {
+    /// An administrator's.
+    pub kubeconfig: PathBuf,
+    audit: PathBuf,
+    process: Child,
+}
+
+impl Server {
+    /// Starts it; builds it the first time.
+    pub fn start(directory: &Path) -> Outcome<Self> {
+        let audit = directory.join("audit.log");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/apiserver");
+        let mut process = Command::new(script)
+            .env("TIDEGATE_AUDIT_LOG", &audit)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+        let kubeconfig = line
+            .strip_prefix("READY ")
+            .ok_or("tests/cluster/apiserver failed")?
+            .trim()
+            .into();
+        Ok(Self {
+            kubeconfig,
+            audit,
+            process,
+        })
+    }
+
+    /// A client of its administrator, who is not held back.
+    pub async fn client(&self) -> Outcome<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// How many lines the audit log has: a place to count on from.
+    pub fn mark(&self) -> Outcome<usize> {
+        Ok(std::fs::read_to_string(&self.audit)?.lines().count())
+    }
+
+    /// Writes since `mark`, besides those of leases and those of the server itself, as `verb resource`.
+    pub fn writes(&self, mark: usize) -> Outcome<Vec<String>> {
+        let text = std::fs::read_to_string(&self.audit)?;
+        let entries = text
+            .lines()
+            .skip(mark)
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let writes = entries.filter(|entry| {
+            let verb = entry["verb"].as_str().unwrap_or_default();
+            let user = entry["user"]["username"].as_str().unwrap_or_default();
+            ["create", "update", "patch", "delete", "deletecollection"].contains(&verb)
+                && entry["objectRef"]["resource"] != "leases"
+                && !user.starts_with("system:")
+        });
+        Ok(writes
+            .map(|entry| format!("{} {}", entry["verb"], entry["objectRef"]["resource"]))
+            .collect())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
