@@ -1,7 +1,7 @@
 //! What every field may hold: one table for the CRD's schema and for validation, so that the API server and the
 //! controller refuse the same values in the same words.
 //!
-//! A bound is a `schemars` transform (`#[schemars(transform = WEIGHT)]` writes it into the schema, as bounds and CEL
+//! A bound is a `schemars` transform (`#[schemars(transform = WEIGHT.schema())]` writes it into the schema, as bounds and CEL
 //! rules) and has `check`, which says what a value that was not seen by the schema must be.
 
 use kube::core::{Rule, validate};
@@ -29,6 +29,11 @@ pub struct Range {
 }
 
 impl Range {
+    /// What writes this bound into a schema.
+    pub const fn schema(self) -> Self {
+        self
+    }
+
     const fn new(min: i32, max: i32) -> Self {
         Self { min, max }
     }
@@ -61,6 +66,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// What writes this bound into a schema.
+    pub const fn schema(self) -> Self {
+        self
+    }
+
     const fn new(min: Duration, max: Duration) -> Self {
         Self { min, max }
     }
@@ -97,6 +107,11 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// What writes this bound into a schema.
+    pub const fn schema(self) -> Self {
+        self
+    }
+
     const fn new(min: u64, max: u64) -> Self {
         Self {
             min: Bytes(min),
@@ -151,6 +166,11 @@ pub struct Form {
 }
 
 impl Text {
+    /// What writes this bound into a schema.
+    pub const fn schema(self) -> Self {
+        self
+    }
+
     /// What a string that is not of this form must be.
     pub fn check(self, value: &str) -> Result<(), String> {
         let Self { min, max, forms } = self;

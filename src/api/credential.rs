@@ -97,13 +97,13 @@ pub struct ApiKey {
     /// Name of the header, query parameter or cookie, at most 256 characters. Defaults to `X-API-Key` for a header; must
     /// be set otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::KEY_NAME)]
+    #[schemars(transform = bounds::KEY_NAME.schema())]
     pub name: Option<String>,
 
     /// What stands before the key in a header, such as `Token ` with its space; at most 64 characters. Defaults to
     /// nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::PREFIX)]
+    #[schemars(transform = bounds::PREFIX.schema())]
     pub prefix: Option<String>,
 
     /// The Secret that holds the key: visible ASCII, spaces within, at most 16 KiB. One newline at its end is dropped.
@@ -136,18 +136,18 @@ pub struct Basic {
 #[serde(rename_all = "camelCase")]
 pub struct BasicSecretRef {
     /// Name of the Secret.
-    #[schemars(transform = bounds::OBJECT_NAME)]
+    #[schemars(transform = bounds::OBJECT_NAME.schema())]
     pub name: String,
 
     /// Key whose value is the user name, without ':' (RFC 7617, 2), at most 16 KiB. One newline at its end is dropped.
     /// Defaults to `username`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::DATA_KEY)]
+    #[schemars(transform = bounds::DATA_KEY.schema())]
     pub username_key: Option<String>,
 
     /// Key whose value is the password, at most 16 KiB. One newline at its end is dropped. Defaults to `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::DATA_KEY)]
+    #[schemars(transform = bounds::DATA_KEY.schema())]
     pub password_key: Option<String>,
 }
 
@@ -165,11 +165,11 @@ pub struct Bearer {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// Name of the Secret.
-    #[schemars(transform = bounds::OBJECT_NAME)]
+    #[schemars(transform = bounds::OBJECT_NAME.schema())]
     pub name: String,
 
     /// Key of the value.
-    #[schemars(transform = bounds::DATA_KEY)]
+    #[schemars(transform = bounds::DATA_KEY.schema())]
     pub key: String,
 }
 

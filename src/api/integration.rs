@@ -156,22 +156,22 @@ pub enum Protocol {
 pub struct Endpoint {
     /// Name of the endpoint, unique in this Integration: a DNS label of at most 63 characters. It appears in status,
     /// metrics and the `tidegate-endpoint` header of answers.
-    #[schemars(transform = bounds::LABEL)]
+    #[schemars(transform = bounds::LABEL.schema())]
     pub name: String,
 
     /// Where it is: an `http` or `https` URL of at most 2048 characters, without user name, query or fragment. Its path
     /// is put before the caller's.
-    #[schemars(transform = bounds::ENDPOINT_URL)]
+    #[schemars(transform = bounds::ENDPOINT_URL.schema())]
     pub url: String,
 
     /// Share of traffic among endpoints of the same priority, 0 to 1000; 0 gets none. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::WEIGHT)]
+    #[schemars(transform = bounds::WEIGHT.schema())]
     pub weight: Option<i32>,
 
     /// Rank, 0 to 7: traffic goes to the lowest that has an endpoint fit to serve. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::PRIORITY)]
+    #[schemars(transform = bounds::PRIORITY.schema())]
     pub priority: Option<i32>,
 }
 
@@ -180,7 +180,7 @@ pub struct Endpoint {
 #[serde(rename_all = "camelCase")]
 pub struct CredentialRef {
     /// Name of the Credential.
-    #[schemars(transform = bounds::OBJECT_NAME)]
+    #[schemars(transform = bounds::OBJECT_NAME.schema())]
     pub name: String,
 }
 
@@ -194,7 +194,7 @@ pub struct Tls {
 
     /// DNS name to ask for (SNI) and to verify, instead of the endpoint's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::SERVER_NAME)]
+    #[schemars(transform = bounds::SERVER_NAME.schema())]
     pub server_name: Option<String>,
 
     /// Lowest version to accept: `1.2` or `1.3`. Defaults to `1.2`.
@@ -210,11 +210,11 @@ pub struct CaRef {
     pub kind: CaRefKind,
 
     /// Name of the Secret or ConfigMap.
-    #[schemars(transform = bounds::OBJECT_NAME)]
+    #[schemars(transform = bounds::OBJECT_NAME.schema())]
     pub name: String,
 
     /// Key whose value is one or more certificates in PEM, at most 256 KiB.
-    #[schemars(transform = bounds::DATA_KEY)]
+    #[schemars(transform = bounds::DATA_KEY.schema())]
     pub key: String,
 }
 
@@ -247,24 +247,24 @@ pub enum TlsVersion {
 pub struct Timeouts {
     /// To connect, TLS handshake included, `1ms` to `5m`. Defaults to `5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::CONNECT)]
+    #[schemars(transform = bounds::CONNECT.schema())]
     pub connect: Option<Duration>,
 
     /// One attempt, until the head of its answer, `1ms` to `1h`. Defaults to `10s`, or to `request` if that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::ATTEMPT)]
+    #[schemars(transform = bounds::ATTEMPT.schema())]
     pub attempt: Option<Duration>,
 
     /// The whole request, until the head of the answer: every attempt and every wait between them, `1ms` to `24h`.
     /// Defaults to `30s`, or to `attempt` if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::REQUEST)]
+    #[schemars(transform = bounds::REQUEST.schema())]
     pub request: Option<Duration>,
 
     /// A connection, to either side, with nothing under way, and the longest pause inside a body, `1s` to `24h`.
     /// Defaults to `90s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::IDLE)]
+    #[schemars(transform = bounds::IDLE.schema())]
     pub idle: Option<Duration>,
 }
 
@@ -275,17 +275,17 @@ pub struct Limits {
     /// Body of a request, in bytes, `1` to `1024Gi`; a larger one is answered with `request-too-large` (413). Defaults
     /// to `10Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::BODY)]
+    #[schemars(transform = bounds::BODY.schema())]
     pub request_body: Option<Bytes>,
 
     /// Body of an answer, in bytes, `1` to `1024Gi`; a larger one is refused where its length is announced and cut where
     /// it is not. Defaults to `100Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::BODY)]
+    #[schemars(transform = bounds::BODY.schema())]
     pub response_body: Option<Bytes>,
 
     /// All headers of a request or of an answer together, in bytes, `1Ki` to `1Mi`. Defaults to `64Ki`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::HEADERS)]
+    #[schemars(transform = bounds::HEADERS.schema())]
     pub headers: Option<Bytes>,
 }

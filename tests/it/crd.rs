@@ -1,4 +1,4 @@
-//! The CRDs on a real API server.
+//! The CRDs: as files, as schemas, and on a real API server.
 
 use std::path::Path;
 
@@ -7,6 +7,10 @@ use kube::{Api, ResourceExt};
 use tidegate::api::crds;
 
 use crate::support::apiserver;
+
+mod admission;
+mod schema;
+mod table;
 
 #[test]
 fn the_stored_crds_are_what_the_types_say() {
@@ -22,15 +26,6 @@ fn the_stored_crds_are_what_the_types_say() {
             stored == generated,
             "crds/ is out of date; run `TIDEGATE_UPDATE=1 cargo test stored_crds`"
         );
-    }
-}
-
-/// `kubectl apply` keeps the whole object in an annotation, and annotations are bounded.
-#[test]
-fn each_crd_fits_an_annotation() {
-    for crd in crds::all() {
-        let size = serde_json::to_vec(&crd).unwrap().len();
-        assert!(size < 256 << 10, "{} has {size} bytes", crd.name_any());
     }
 }
 

@@ -69,7 +69,7 @@ pub const ENDPOINT_URL: Text = Text {
     max: 2048,
     forms: &[
         Form {
-            cel: "isURL(self) && self.matches('^[!-~]+$')",
+            cel: "isURL(self) && self.matches('^[!-.0-~][!-~]*$')",
             must: "must be an absolute URL such as 'https://api.example.com/v1', in ASCII",
             holds: |text| text.bytes().all(|byte| byte.is_ascii_graphic()) && Url::parse(text).is_ok(),
         },

@@ -16,27 +16,27 @@ pub struct HealthCheck {
     /// From the start of one probe to the start of the next, `1s` to `24h`, with jitter. Defaults to `30s`, or to
     /// `timeout` if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::PROBE_INTERVAL)]
+    #[schemars(transform = bounds::PROBE_INTERVAL.schema())]
     pub interval: Option<Duration>,
 
     /// For the whole probe, `10ms` to `5m`. Defaults to `10s`, or to `interval` if that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::PROBE_TIMEOUT)]
+    #[schemars(transform = bounds::PROBE_TIMEOUT.schema())]
     pub timeout: Option<Duration>,
 
     /// Failures in a row that make an endpoint Unhealthy, 1 to 100. Defaults to 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::THRESHOLD)]
+    #[schemars(transform = bounds::THRESHOLD.schema())]
     pub unhealthy_threshold: Option<i32>,
 
     /// Successes in a row that make it Healthy again, 1 to 100. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::THRESHOLD)]
+    #[schemars(transform = bounds::THRESHOLD.schema())]
     pub healthy_threshold: Option<i32>,
 
     /// Path to ask for, put behind the endpoint's own; at most 1024 characters. Defaults to `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::PATH)]
+    #[schemars(transform = bounds::PATH.schema())]
     pub path: Option<String>,
 
     /// Method of the probe. Defaults to `GET`.
@@ -80,6 +80,6 @@ pub struct Expectation {
     /// CEL over `status`, `headers`, `body` and `certificate`, such as `body.status == 'ok'`; at most 1024 characters.
     /// Without it, the status decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::EXPRESSION)]
+    #[schemars(transform = bounds::EXPRESSION.schema())]
     pub expression: Option<String>,
 }

@@ -14,7 +14,7 @@ use crate::api::duration::Duration;
 pub struct Retries {
     /// Retries after the first attempt, 0 to 20; 0 switches them off. Defaults to 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::RETRIES)]
+    #[schemars(transform = bounds::RETRIES.schema())]
     pub limit: Option<i32>,
 
     /// The wait before a retry: exponential, with full jitter.
@@ -36,7 +36,7 @@ pub struct Retries {
     /// `Retry-After` and `RateLimit` headers are obeyed up to this, `0s` to `1h`; beyond it, the answer is passed on.
     /// Defaults to `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::RETRY_AFTER)]
+    #[schemars(transform = bounds::RETRY_AFTER.schema())]
     pub retry_after_max: Option<Duration>,
 
     /// How many retries there may be for the requests there are, in each worker.
@@ -51,12 +51,12 @@ pub struct Retries {
 pub struct Backoff {
     /// Bound of the first wait, `1ms` to `10m`. Defaults to `200ms`, or to `max` if that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::BACKOFF)]
+    #[schemars(transform = bounds::BACKOFF.schema())]
     pub base: Option<Duration>,
 
     /// Bound of every wait, `1ms` to `10m`. Defaults to `10s`, or to `base` if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::BACKOFF)]
+    #[schemars(transform = bounds::BACKOFF.schema())]
     pub max: Option<Duration>,
 }
 
@@ -77,17 +77,17 @@ pub enum RetryMethods {
 pub struct RetryBudget {
     /// Retries for each 100 requests of the last `interval`, 0 to 1000 percent. Defaults to 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::BUDGET_PERCENT)]
+    #[schemars(transform = bounds::BUDGET_PERCENT.schema())]
     pub percent: Option<i32>,
 
     /// How far back requests count, `1s` to `10m`. Defaults to `10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::BUDGET_INTERVAL)]
+    #[schemars(transform = bounds::BUDGET_INTERVAL.schema())]
     pub interval: Option<Duration>,
 
     /// Retries per second that are allowed in any case, 0 to 10000. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::BUDGET_MINIMUM)]
+    #[schemars(transform = bounds::BUDGET_MINIMUM.schema())]
     pub minimum_per_second: Option<i32>,
 }
 
@@ -98,7 +98,7 @@ pub struct RetryBudget {
 pub struct CircuitBreaker {
     /// Failures in a row that open the circuit, 1 to 10000. Defaults to 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::CONSECUTIVE_FAILURES)]
+    #[schemars(transform = bounds::CONSECUTIVE_FAILURES.schema())]
     pub consecutive_failures: Option<i32>,
 
     /// Rate of failures that opens the circuit too.
@@ -108,17 +108,17 @@ pub struct CircuitBreaker {
     /// How long the circuit stays open before a trial, `100ms` to `1h`, with jitter; doubles with each reopening up to
     /// `maxOpenFor`. Defaults to `30s`, or to `maxOpenFor` if that is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::OPEN_FOR)]
+    #[schemars(transform = bounds::OPEN_FOR.schema())]
     pub open_for: Option<Duration>,
 
     /// Longest that it stays open before a trial, `100ms` to `24h`. Defaults to `5m`, or to `openFor` if that is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::MAX_OPEN_FOR)]
+    #[schemars(transform = bounds::MAX_OPEN_FOR.schema())]
     pub max_open_for: Option<Duration>,
 
     /// Trials let through while the circuit is half open, 1 to 100; all must succeed for it to close. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::HALF_OPEN_REQUESTS)]
+    #[schemars(transform = bounds::HALF_OPEN_REQUESTS.schema())]
     pub half_open_requests: Option<i32>,
 
     /// `Automatic`, or what you decide: `ForcedOpen` lets nothing through, `ForcedClosed` lets everything through.
@@ -133,17 +133,17 @@ pub struct CircuitBreaker {
 pub struct FailureRate {
     /// Failures for each 100 requests that open the circuit, 1 to 100 percent. Defaults to 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::FAILURE_PERCENT)]
+    #[schemars(transform = bounds::FAILURE_PERCENT.schema())]
     pub percent: Option<i32>,
 
     /// How far back requests count, `1s` to `1h`. Defaults to `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::WINDOW)]
+    #[schemars(transform = bounds::WINDOW.schema())]
     pub window: Option<Duration>,
 
     /// Requests there must have been in the window before the rate means anything, 1 to 100000. Defaults to 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::MINIMUM_REQUESTS)]
+    #[schemars(transform = bounds::MINIMUM_REQUESTS.schema())]
     pub minimum_requests: Option<i32>,
 }
 
@@ -166,12 +166,12 @@ pub enum BreakerMode {
 pub struct Concurrency {
     /// Requests under way in one worker, 1 to 100000. Defaults to 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::MAX_IN_FLIGHT)]
+    #[schemars(transform = bounds::MAX_IN_FLIGHT.schema())]
     pub max_in_flight: Option<i32>,
 
     /// Requests that wait for a place in one worker, 0 to 100000. Defaults to 256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::MAX_PENDING)]
+    #[schemars(transform = bounds::MAX_PENDING.schema())]
     pub max_pending: Option<i32>,
 }
 
@@ -181,12 +181,12 @@ pub struct Concurrency {
 pub struct Connections {
     /// Connections of one worker to one endpoint, 1 to 10000. Defaults to 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::MAX_PER_ENDPOINT)]
+    #[schemars(transform = bounds::MAX_PER_ENDPOINT.schema())]
     pub max_per_endpoint: Option<i32>,
 
     /// A connection that carries nothing for this long is closed, `1s` to `24h`. Defaults to `90s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::IDLE_TIMEOUT)]
+    #[schemars(transform = bounds::IDLE_TIMEOUT.schema())]
     pub idle_timeout: Option<Duration>,
 
     /// `Auto`: HTTP/2 over TLS where the provider offers it. `Never`: HTTP/1.1. Defaults to `Auto`.

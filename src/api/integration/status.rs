@@ -33,12 +33,12 @@ pub struct IntegrationStatus {
 
     /// Workers that exist, for `kubectl scale` and autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::COUNT)]
+    #[schemars(transform = bounds::COUNT.schema())]
     pub replicas: Option<i32>,
 
     /// Workers that take traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::COUNT)]
+    #[schemars(transform = bounds::COUNT.schema())]
     pub ready_replicas: Option<i32>,
 
     /// Label selector of the workers, for autoscalers.
@@ -144,19 +144,19 @@ pub struct CircuitStatus {
 #[serde(rename_all = "camelCase")]
 pub struct CircuitCounts {
     /// Traffic flows.
-    #[schemars(transform = bounds::COUNT)]
+    #[schemars(transform = bounds::COUNT.schema())]
     pub closed: i32,
 
     /// Trials are let through.
-    #[schemars(transform = bounds::COUNT)]
+    #[schemars(transform = bounds::COUNT.schema())]
     pub half_open: i32,
 
     /// Nothing is let through.
-    #[schemars(transform = bounds::COUNT)]
+    #[schemars(transform = bounds::COUNT.schema())]
     pub open: i32,
 
     /// No report.
-    #[schemars(transform = bounds::COUNT)]
+    #[schemars(transform = bounds::COUNT.schema())]
     pub unknown: i32,
 }
 

@@ -11,7 +11,7 @@ use crate::api::bounds;
 pub struct Workers {
     /// How many workers, 0 to 1000; what `kubectl scale` sets. Defaults to 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::REPLICAS, extend("default" = 2))]
+    #[schemars(transform = bounds::REPLICAS.schema(), extend("default" = 2))]
     pub replicas: Option<i32>,
 
     /// Compute resources of each worker. Without it: the installation's.
@@ -39,12 +39,12 @@ pub struct Resources {
 pub struct ResourceAmounts {
     /// CPU in cores, as a quantity such as `100m` or `0.5`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::AMOUNT)]
+    #[schemars(transform = bounds::AMOUNT.schema())]
     pub cpu: Option<String>,
 
     /// Memory in bytes, as a quantity such as `64Mi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = bounds::AMOUNT)]
+    #[schemars(transform = bounds::AMOUNT.schema())]
     pub memory: Option<String>,
 }
 

@@ -1,0 +1,141 @@
+//! What the API server takes and refuses, and that `domain::validate` agrees.
+
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tidegate::api::credential::Credential;
+use tidegate::api::integration::Integration;
+use tidegate::domain::validate::{self, Problem, References, Violation};
+
+use super::table::{self, Bad, patched};
+use crate::support::apiserver::{self, Place};
+
+const INTEGRATION: &str = include_str!("integration.yaml");
+const CREDENTIAL: &str = include_str!("credential.yaml");
+
+#[tokio::test]
+async fn bad_integrations_are_refused_with_the_field_and_what_is_allowed() {
+    let place = apiserver::namespace("bad-integrations").await;
+    let found = refusals(&place, INTEGRATION, table::INTEGRATIONS).await;
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[tokio::test]
+async fn bad_credentials_are_refused_with_the_field_and_what_is_allowed() {
+    let place = apiserver::namespace("bad-credentials").await;
+    let found = refusals(&place, CREDENTIAL, table::CREDENTIALS).await;
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[tokio::test]
+async fn good_manifests_are_taken() {
+    let place = apiserver::namespace("good").await;
+    for (good, patches) in [
+        (INTEGRATION, table::GOOD_INTEGRATIONS),
+        (CREDENTIAL, table::GOOD_CREDENTIALS),
+    ] {
+        for patch in patches {
+            if let Err(error) = create(&place, patched(good, patch), true).await {
+                panic!("{patch}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn validation_refuses_the_same_integrations_for_the_same_fields() {
+    let problems = |manifest: Value| match decode::<Integration>(manifest) {
+        Err(undecodable) => vec![undecodable],
+        Ok(object) => match validate::integration(&object, &References::default()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems
+                .into_iter()
+                .filter_map(|problem| match problem {
+                    Problem::InvalidSpec(violation) => Some(violation),
+                    _ => None,
+                })
+                .collect(),
+        },
+    };
+    let found = disagreements(INTEGRATION, table::INTEGRATIONS, table::GOOD_INTEGRATIONS, problems);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn validation_refuses_the_same_credentials_for_the_same_fields() {
+    let problems = |manifest: Value| match decode::<Credential>(manifest) {
+        Err(undecodable) => vec![undecodable],
+        Ok(object) => validate::credential_spec(&object.spec),
+    };
+    let found = disagreements(CREDENTIAL, table::CREDENTIALS, table::GOOD_CREDENTIALS, problems);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Every entry of `cases` that the API server takes, or refuses without naming the field and what is allowed.
+async fn refusals(place: &Place, good: &str, cases: &[Bad]) -> Vec<String> {
+    let mut found = Vec::new();
+    for Bad { patch, field, says } in cases {
+        match create(place, patched(good, patch), true).await {
+            Ok(_) => found.push(format!("{patch}: taken")),
+            Err(error) if !error.contains(field) || !error.contains(says) => {
+                found.push(format!("{patch}: wanted `{field}` and `{says}`, got {error}"));
+            }
+            Err(_) => (),
+        }
+    }
+    found
+}
+
+/// Every entry on which validation and the API server differ.
+fn disagreements(good: &str, bad: &[Bad], fine: &[&str], judge: impl Fn(Value) -> Vec<Violation>) -> Vec<String> {
+    let mut found = Vec::new();
+    for Bad { patch, field, says } in bad {
+        let violations = judge(patched(good, patch));
+        // Of a missing field, decoding names the object that should have it, and the field in its message.
+        let names = |violation: &Violation| {
+            let (parent, last) = field.rsplit_once('.').unwrap_or(("", field));
+            violation.field.starts_with(field) || (violation.field == parent && violation.must.contains(last))
+        };
+        let Some(violation) = violations.iter().find(|violation| names(violation)) else {
+            found.push(format!("{patch}: wanted `{field}`, got {violations:?}"));
+            continue;
+        };
+        let ours = says.starts_with("must ") && !says.starts_with("must be of type") && !says.ends_with("items");
+        if ours && !violation.must.starts_with(says) {
+            found.push(format!("{patch}: wanted `{says}`, got {violation:?}"));
+        }
+    }
+    for patch in fine {
+        let violations = judge(patched(good, patch));
+        if !violations.is_empty() {
+            found.push(format!("{patch}: should be good, got {violations:?}"));
+        }
+    }
+    found
+}
+
+/// As the file adapter decodes: with the path of what does not decode.
+fn decode<T: DeserializeOwned>(manifest: Value) -> Result<T, Violation> {
+    serde_path_to_error::deserialize(manifest).map_err(|error| Violation {
+        field: error.path().to_string(),
+        must: error.inner().to_string(),
+    })
+}
+
+/// Creates the object, or the API server's message.
+pub async fn create(place: &Place, manifest: Value, dry_run: bool) -> Result<DynamicObject, String> {
+    let kind = manifest["kind"].as_str().unwrap_or_default().to_owned();
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("tidegate.dev", "v1alpha1", &kind));
+    let api: Api<DynamicObject> = Api::namespaced_with(place.client.clone(), &place.namespace, &resource);
+    let object = serde_json::from_value(manifest).map_err(|error| error.to_string())?;
+    let params = PostParams {
+        dry_run,
+        ..PostParams::default()
+    };
+    api.create(&params, &object).await.map_err(|error| match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    })
+}
