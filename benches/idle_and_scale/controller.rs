@@ -63,9 +63,12 @@ pub async fn measure() -> Outcome {
         begin.elapsed().as_secs_f64()
     );
     quiet(&server).await?;
-    let mark = server.mark()?;
+    let (mark, before) = (server.mark()?, controller.processor_time()?);
     tokio::time::sleep(IDLE).await;
-    let writes = server.writes(mark)?;
+    let (writes, busy) = (
+        server.writes(mark)?,
+        controller.processor_time()?.saturating_sub(before),
+    );
     println!(
         "controller: {} writes in {} s of idleness, besides its lease (aim 0){}",
         writes.len(),
@@ -74,6 +77,10 @@ pub async fn measure() -> Outcome {
             .first()
             .map(|write| format!(", such as {write}"))
             .unwrap_or_default()
+    );
+    println!(
+        "controller: {:.1} % of a core in that time",
+        busy.as_secs_f64() / IDLE.as_secs_f64() * 100.0
     );
     let resident = controller.resident()?;
     println!(

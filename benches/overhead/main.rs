@@ -101,7 +101,7 @@ fn print(direct: &Figures, proxies: &[Proxy], through: &[Figures]) {
     let (p50, p99) = (middle(&direct.p50), middle(&direct.p99));
     println!(
         "{:10} {:>15} {:>12} {:>12} {:>10} {:>8}",
-        "", "CPU/request", "added p50", "added p99", "resident", "failed"
+        "", "CPU/request", "added p50", "added p99", "own memory", "failed"
     );
     println!(
         "{:10} {:>15} {:>9.3} ms {:>9.3} ms {:>10} {:>8}",
@@ -114,7 +114,7 @@ fn print(direct: &Figures, proxies: &[Proxy], through: &[Figures]) {
             middle(&figures.processor),
             middle(&figures.p50) - p50,
             middle(&figures.p99) - p99,
-            proxy.process.resident().map_or(f64::NAN, mebibytes),
+            proxy.process.anonymous().map_or(f64::NAN, mebibytes),
             figures.failed
         );
     }

@@ -17,6 +17,7 @@ mod faults;
 mod install;
 mod live;
 mod provider;
+mod rights;
 mod serve;
 mod world;
 
@@ -46,6 +47,7 @@ const CLAIMS: &[Claim] = claims![
     faults::traffic_goes_on_and_workers_start_without_a_controller,
     faults::a_killed_controller_comes_back_and_reports_again,
     install::a_deleted_integration_leaves_nothing,
+    rights::the_controller_was_refused_nothing_and_has_no_right_that_it_does_not_use,
     install::helm_uninstalls_and_leaves_what_it_says,
 ];
 

@@ -87,6 +87,8 @@ pub struct World {
     pub provider: Provider,
     /// Calls of the application, from the claim on that starts it.
     pub calls: Option<Calls>,
+    /// Where the API server writes down what is asked of it.
+    pub audit: PathBuf,
     directory: PathBuf,
     scripts: PathBuf,
     tools: PathBuf,
@@ -111,6 +113,7 @@ impl World {
             caller_image: variable("TIDEGATE_NODE_CALLER")?,
             provider: Provider::start(&host).await?,
             calls: None,
+            audit: PathBuf::from(variable("TIDEGATE_NODE_AUDIT")?),
             scripts: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cluster"),
             tools: PathBuf::from(variable("TIDEGATE_NODE_TOOLS")?),
             directory,

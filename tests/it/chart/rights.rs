@@ -37,7 +37,7 @@ const CONTROLLER: &[(&str, &str, &str, &str)] = &[
         "create get list patch watch",
         "the same, without a token",
     ),
-    ("", "pods", "get list watch", "to find the workers"),
+    ("", "pods", "list watch", "to find the workers"),
     (
         "apps",
         "deployments",
