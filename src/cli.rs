@@ -70,6 +70,8 @@ impl fmt::Debug for Failure {
 /// Parses the command line and does what it says.
 #[expect(clippy::print_stderr, reason = "the one place where a failure is told")]
 pub fn main() -> ExitCode {
+    // The one crypto provider of the product; libraries that take the process's own find it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Controller(args) => controller::run(args),

@@ -237,7 +237,9 @@ impl Check<'_> {
         }
         for (name, schema) in known.into_iter().flatten() {
             if let Some(default) = schema.get("default").filter(|_| !map.contains_key(name)) {
-                map.insert(name.clone(), default.clone());
+                let mut value = default.clone();
+                fill_defaults(schema, &mut value);
+                map.insert(name.clone(), value);
             }
         }
         for name in schema["required"]
@@ -358,6 +360,19 @@ impl Check<'_> {
     }
 }
 
+/// Fills in what a default leaves out and has a default itself.
+fn fill_defaults(schema: &Json, value: &mut Json) {
+    let Json::Object(map) = value else { return };
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(default) = schema.get("default").filter(|_| !map.contains_key(name)) {
+            map.insert(name.clone(), default.clone());
+        }
+        if let Some(value) = map.get_mut(name) {
+            fill_defaults(schema, value);
+        }
+    }
+}
+
 fn kind_of_type(name: &str) -> &'static str {
     match name {
         "object" => "an object (`field: value` lines)",
@@ -450,6 +465,7 @@ spec:
         let json = check(&INTEGRATION, GOOD).unwrap();
         assert_eq!(json["metadata"], json!({"name": "payments-api", "namespace": "shop"}));
         assert_eq!(json["spec"]["endpoints"][0]["url"], "https://api.example.com");
+        assert_eq!(json["spec"]["workers"]["replicas"], 2, "a default inside a default");
     }
 
     #[test]

@@ -319,7 +319,16 @@ mod tests {
         for level in 1..12 {
             let before = level - 1;
             let aliases = vec![format!("*a{before}"); 10].join(", ");
-            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+            bomb += &[
+                "a",
+                &level.to_string(),
+                ": &a",
+                &level.to_string(),
+                " [",
+                &aliases,
+                "]\n",
+            ]
+            .concat();
         }
         let deep = format!("a: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
         for text in [bomb, deep] {
