@@ -5,7 +5,7 @@
 //! takes plans for no other. Whatever is missing, broken or foreign changes nothing: what runs goes on.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -88,6 +88,8 @@ pub struct Source {
     file: File,
     identity: OnceLock<Identity>,
     plans: watch::Sender<Plans>,
+    /// The trouble with the file that the log was told of last.
+    told: Mutex<Option<MountError>>,
 }
 
 impl Source {
@@ -98,6 +100,7 @@ impl Source {
             file: File::new(directory.into().join(FILE), MAX_PLAN),
             identity: OnceLock::new(),
             plans: watch::Sender::new(Plans::new()),
+            told: Mutex::new(None),
         }
     }
 
@@ -110,37 +113,39 @@ impl Source {
     pub async fn follow(&self, stop: CancellationToken) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => self.look(&mut failing).await,
+                _ = ticks.tick() => self.look().await,
             }
         }
     }
 
-    /// Takes over what is mounted, if it is new. `failing` is the trouble that the log was told of last.
-    async fn look(&self, failing: &mut Option<MountError>) {
-        match self.file.read_if_changed().await {
-            Ok(None) => {}
-            Ok(Some(text)) => {
-                *failing = None;
-                let verdict = match parse(&text) {
-                    Ok(plan) => self.offer_mounted(plan),
-                    Err(refusal) => Verdict::Refused(refusal),
-                };
-                if let Verdict::Refused(refusal) = verdict {
-                    worker_metrics::count_refused_plan("mount");
-                    tracing::error!(file = %self.file, "the mounted plan {refusal}; what runs goes on");
-                }
-            }
-            // Said once, not every second.
-            Err(error) if failing.as_ref() == Some(&error) => {}
-            Err(error) => {
-                worker_metrics::count_refused_plan("mount");
-                tracing::error!(file = %self.file, "the mounted plan {error}; what runs goes on");
-                *failing = Some(error);
-            }
+    /// Takes over what is mounted, if it is new.
+    pub async fn look(&self) {
+        let text = match self.file.read_if_changed().await {
+            Ok(None) => return,
+            Ok(Some(text)) => text,
+            Err(error) => return self.complain(error),
+        };
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let verdict = match parse(&text) {
+            Ok(plan) => self.offer_mounted(plan),
+            Err(refusal) => Verdict::Refused(refusal),
+        };
+        if let Verdict::Refused(refusal) = verdict {
+            worker_metrics::count_refused_plan("mount");
+            tracing::error!(file = %self.file, "the mounted plan {refusal}; what runs goes on");
+        }
+    }
+
+    /// Says that the file cannot be read: once, not every second.
+    fn complain(&self, error: MountError) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != Some(&error) {
+            worker_metrics::count_refused_plan("mount");
+            tracing::error!(file = %self.file, "the mounted plan {error}; what runs goes on");
+            *told = Some(error);
         }
     }
 
@@ -284,7 +289,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), text(plan)).unwrap();
         let source = Source::new(directory.path());
-        source.look(&mut None).await;
+        source.look().await;
         (directory, source)
     }
 
@@ -387,7 +392,7 @@ mod tests {
             }),
         )
         .unwrap();
-        source.look(&mut None).await;
+        source.look().await;
         assert_eq!(revision(&source), Some(9));
     }
 
@@ -404,13 +409,13 @@ mod tests {
         plans.mark_unchanged();
         for content in [b"{ broken".to_vec(), Vec::new(), foreign, vec![b' '; MAX_PLAN + 1]] {
             std::fs::write(&file, content).unwrap();
-            source.look(&mut None).await;
+            source.look().await;
         }
         std::fs::remove_file(&file).unwrap();
-        source.look(&mut None).await;
+        source.look().await;
         assert!(!plans.has_changed().unwrap());
         std::fs::write(&file, text(&Plan { revision: 8, ..plan() })).unwrap();
-        source.look(&mut None).await;
+        source.look().await;
         assert_eq!(revision(&source), Some(8), "and a good one is taken over again");
     }
 
@@ -436,10 +441,10 @@ mod tests {
         version("..1", 1);
         std::os::unix::fs::symlink("..data/plan.json", path.join(FILE)).unwrap();
         let source = Source::new(path);
-        source.look(&mut None).await;
+        source.look().await;
         assert_eq!(revision(&source), Some(1));
         version("..2", 2);
-        source.look(&mut None).await;
+        source.look().await;
         assert_eq!(revision(&source), Some(2));
     }
 }

@@ -11,6 +11,7 @@
 
 mod chart;
 mod controller;
+mod control;
 mod crd;
 mod support;
 mod worker;

@@ -5,3 +5,4 @@ pub mod dataplane;
 pub mod manifests;
 pub mod memory;
 pub mod provider;
+pub mod sample;

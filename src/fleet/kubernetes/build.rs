@@ -41,8 +41,10 @@ pub const AUTHORITY: &str = "ca.crt";
 pub const PLAN_DIRECTORY: &str = "/etc/tidegate/plan";
 /// How long a worker lets requests under way go on after SIGTERM, in seconds.
 const DRAIN_SECONDS: i64 = 20;
-/// Longer than the drain, so that the kubelet does not cut off what the drain waits for.
-const GRACE_SECONDS: i64 = DRAIN_SECONDS + 10;
+/// How long it takes new connections after SIGTERM: until every node has heard that it is no endpoint any more.
+const LINGER_SECONDS: i64 = 5;
+/// Longer than both, so that the kubelet does not cut off what the drain waits for.
+const GRACE_SECONDS: i64 = LINGER_SECONDS + DRAIN_SECONDS + 5;
 /// User and group of the worker; the image has no other.
 const USER: i64 = 65532;
 
@@ -370,6 +372,7 @@ fn arguments(settings: &Settings) -> Vec<String> {
     let mut arguments = vec![
         "worker".to_owned(),
         format!("--plans={PLAN_DIRECTORY}"),
+        format!("--linger={LINGER_SECONDS}s"),
         format!("--drain={DRAIN_SECONDS}s"),
     ];
     if settings.allow_loopback {
@@ -487,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn grace_is_longer_than_the_drain() {
+    fn grace_is_longer_than_linger_and_drain() {
         let spec = pod(&sample::workload(), &settings()).spec.unwrap();
         assert!(
             spec.containers[0]
@@ -496,7 +499,7 @@ mod tests {
                 .unwrap()
                 .contains(&"--drain=20s".to_owned())
         );
-        assert!(spec.termination_grace_period_seconds.unwrap() > 20);
+        assert!(spec.termination_grace_period_seconds.unwrap() > 5 + 20);
     }
 
     #[test]
