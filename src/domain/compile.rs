@@ -128,3 +128,6 @@ fn credential(reference: &CredentialReference, before: Option<&CredentialPlan>) 
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

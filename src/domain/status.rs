@@ -120,3 +120,6 @@ pub fn merge(
 pub fn echo(value: &str) -> String {
     value.chars().take(256).collect()
 }
+
+#[cfg(test)]
+mod tests;

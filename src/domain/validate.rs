@@ -270,3 +270,6 @@ pub fn secret_name(spec: &CredentialSpec) -> Option<&str> {
 pub fn credential(spec: &CredentialSpec, secret: Option<&Values>) -> Result<Material, CredentialProblem> {
     credential::material(spec, secret)
 }
+
+#[cfg(test)]
+mod tests;

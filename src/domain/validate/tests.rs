@@ -1,0 +1,611 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::api::integration::{BreakerMode, Http2, RetryMethods, TlsVersion};
+
+fn object(spec: serde_json::Value) -> Integration {
+    serde_json::from_value(json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "Integration",
+        "metadata": {"name": "payments-api", "namespace": "shop", "uid": "u-1", "generation": 5},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn minimal() -> Integration {
+    object(json!({"endpoints": [{"name": "primary", "url": "https://api.example.com/v1"}]}))
+}
+
+fn with_credentials(names: &[&str]) -> Integration {
+    let refs: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+    object(json!({
+        "endpoints": [
+            {"name": "a", "url": "https://api.example.com/v1"},
+            {"name": "b", "url": "http://127.0.0.1:8080"},
+        ],
+        "credentialRefs": refs,
+    }))
+}
+
+fn bearer(value: &str) -> Material {
+    Material::Header {
+        name: "authorization".into(),
+        value: SecretValue::new(format!("Bearer {value}")),
+    }
+}
+
+fn reference(name: &str, hosts: &[&str], material: Result<Material, CredentialProblem>) -> CredentialReference {
+    CredentialReference {
+        name: name.into(),
+        found: Some(CredentialFound {
+            allowed_hosts: hosts.iter().map(ToString::to_string).collect(),
+            revision: 7,
+            material,
+        }),
+    }
+}
+
+fn problems(object: &Integration, references: &References) -> Vec<String> {
+    integration(object, references)
+        .err()
+        .unwrap_or_default()
+        .iter()
+        .map(|problem| format!("{} {} {problem}", problem.reason(), problem.stalls()))
+        .collect()
+}
+
+#[test]
+fn what_is_not_set_has_the_defaults_of_the_contract() {
+    let seconds = Duration::from_secs;
+    let accepted = integration(&minimal(), &References::default()).unwrap();
+    let expected = Accepted {
+        key: Key::new("shop", "payments-api"),
+        uid: "u-1".into(),
+        generation: 5,
+        protocol: Protocol::HTTP,
+        endpoints: vec![EndpointPlan {
+            name: "primary".into(),
+            url: "https://api.example.com/v1".into(),
+            weight: 1,
+            priority: 0,
+        }],
+        credentials: vec![],
+        tls: TlsPlan::default(),
+        timeouts: TimeoutPlan {
+            connect: seconds(5),
+            attempt: seconds(10),
+            request: seconds(30),
+            idle: seconds(90),
+        },
+        retries: RetryPlan {
+            limit: 3,
+            backoff_base: Duration::from_millis(200),
+            backoff_max: seconds(10),
+            statuses: vec![408, 429, 500, 502, 503, 504],
+            methods: RetryMethods::Idempotent,
+            retry_after_max: seconds(60),
+            budget_percent: 20,
+            budget_interval: seconds(10),
+            budget_minimum_per_second: 1,
+        },
+        breaker: BreakerPlan {
+            consecutive_failures: 5,
+            failure_percent: 50,
+            window: seconds(30),
+            minimum_requests: 20,
+            open_for: seconds(30),
+            max_open_for: seconds(300),
+            half_open_requests: 1,
+            mode: BreakerMode::Automatic,
+        },
+        concurrency: ConcurrencyPlan {
+            max_in_flight: 64,
+            max_pending: 256,
+        },
+        connections: ConnectionPlan {
+            max_per_endpoint: 64,
+            idle_timeout: seconds(90),
+            http2: Http2::Auto,
+        },
+        balance: BalancePolicy::LeastLoaded,
+        limits: LimitPlan {
+            request_body: 10 << 20,
+            response_body: 100 << 20,
+            headers: 64 << 10,
+        },
+        health_check: None,
+        reset_circuit: None,
+        replicas: 2,
+        resources: None,
+        access: vec![],
+    };
+    assert_eq!(accepted, expected);
+}
+
+#[test]
+fn a_health_check_with_nothing_set_has_the_defaults_of_the_contract() {
+    let mut object = minimal();
+    object.spec.health_check = Some(Default::default());
+    let accepted = integration(&object, &References::default()).unwrap();
+    assert_eq!(
+        accepted.health_check,
+        Some(ProbePlan {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            unhealthy_threshold: 3,
+            healthy_threshold: 1,
+            path: "/".into(),
+            method: "GET".into(),
+            use_credential: true,
+            statuses: vec![(200, 299)],
+            expression: None,
+        })
+    );
+}
+
+#[test]
+fn a_default_gives_way_to_the_other_half_of_its_pair() {
+    let timeouts = |timeouts: serde_json::Value| {
+        let spec = json!({"endpoints": [{"name": "a", "url": "https://a.example"}], "timeouts": timeouts});
+        let plan = integration(&object(spec), &References::default()).unwrap().timeouts;
+        (plan.attempt.as_secs(), plan.request.as_secs())
+    };
+    assert_eq!(timeouts(json!({"request": "5s"})), (5, 5));
+    assert_eq!(timeouts(json!({"request": "60s"})), (10, 60));
+    assert_eq!(timeouts(json!({"attempt": "60s"})), (60, 60));
+    assert_eq!(timeouts(json!({"attempt": "5s"})), (5, 30));
+    assert_eq!(timeouts(json!({"attempt": "5s", "request": "7s"})), (5, 7));
+}
+
+/// Every field of the plan comes from its own field of the spec: each has a value that no other has.
+#[test]
+fn what_is_set_arrives_where_it_belongs() {
+    let mut object: Integration =
+        serde_saphyr::from_str(include_str!("../../../tests/it/crd/integration.yaml")).unwrap();
+    object.metadata.annotations = Some([("tidegate.dev/reset-circuit".to_owned(), "once".to_owned())].into());
+    let references = References {
+        credentials: vec![reference("payments-key", &["*.example.com"], Ok(bearer("t")))],
+        ca: Some([("ca.crt".to_owned(), Some(SecretValue::new(ca_pem())))].into()),
+    };
+    let accepted = integration(&object, &references).unwrap();
+    let Accepted {
+        endpoints,
+        credentials,
+        tls,
+        timeouts,
+        retries,
+        breaker,
+        concurrency,
+        connections,
+        balance,
+        limits,
+        health_check,
+        reset_circuit,
+        replicas,
+        resources,
+        access,
+        ..
+    } = accepted;
+    let text = format!(
+        "{endpoints:?} {timeouts:?} {retries:?} {breaker:?} {concurrency:?} {connections:?} {balance:?} {limits:?} \
+         {health_check:?} {replicas} {access:?}"
+    );
+    let expected = r#"[EndpointPlan { name: "primary", url: "https://api.example.com/v1", weight: 80, priority: 0 }, EndpointPlan { name: "secondary", url: "https://backup.example.com:8443/", weight: 20, priority: 1 }] TimeoutPlan { connect: 1s, attempt: 2s, request: 20s, idle: 90s } RetryPlan { limit: 4, backoff_base: 100ms, backoff_max: 5s, statuses: [429, 503], methods: All, retry_after_max: 30s, budget_percent: 25, budget_interval: 15s, budget_minimum_per_second: 2 } BreakerPlan { consecutive_failures: 6, failure_percent: 40, window: 40s, minimum_requests: 21, open_for: 31s, max_open_for: 360s, half_open_requests: 2, mode: ForcedClosed } ConcurrencyPlan { max_in_flight: 65, max_pending: 257 } ConnectionPlan { max_per_endpoint: 66, idle_timeout: 91s, http2: Never } RoundRobin LimitPlan { request_body: 11534336, response_body: 105906176, headers: 66560 } Some(ProbePlan { interval: 32s, timeout: 11s, unhealthy_threshold: 5, healthy_threshold: 2, path: "/healthz", method: "HEAD", use_credential: false, statuses: [(200, 299), (304, 304)], expression: Some("status < 300") }) 3 ["shop", "billing"]"#;
+    assert_eq!(text, expected);
+    assert_eq!(tls.server_name.as_deref(), Some("api.example.com"));
+    assert_eq!(tls.min_version, Some(TlsVersion::V1_3));
+    assert_eq!(tls.ca_pem, Some(ca_pem()));
+    assert_eq!(credentials, references.credentials);
+    assert_eq!(reset_circuit.as_deref(), Some("once"));
+    assert_eq!(resources, object.spec.workers.unwrap().resources);
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let object = object(json!({
+        "endpoints": [{"name": "A", "url": "ftp://a.example", "weight": -5}],
+        "retries": {"limit": 99},
+        "access": {"namespaces": ["x", "x"]},
+    }));
+    let fields: Vec<String> = integration(&object, &References::default())
+        .unwrap_err()
+        .into_iter()
+        .map(|problem| match problem {
+            Problem::InvalidSpec(violation) => violation.field,
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.endpoints[0].name",
+            "spec.endpoints[0].url",
+            "spec.endpoints[0].weight",
+            "spec.endpoints",
+            "spec.retries.limit",
+            "spec.access.namespaces[1]"
+        ]
+    );
+}
+
+#[test]
+fn an_expression_that_does_not_compile_is_refused() {
+    let mut object = minimal();
+    object.spec.health_check = serde_json::from_value(json!({"expect": {"expression": "status =="}})).unwrap();
+    let found = problems(&object, &References::default());
+    assert!(
+        found[0].starts_with("InvalidSpec true `spec.healthCheck.expect.expression` must be CEL: "),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn every_credential_must_allow_every_endpoint() {
+    let object = with_credentials(&["wide", "narrow"]);
+    let references = References {
+        credentials: vec![
+            reference("wide", &["*.example.com", "127.0.0.1"], Ok(bearer("t"))),
+            reference(
+                "narrow",
+                &["api.example.com:8443", "127.0.0.1:8080"],
+                Err(CredentialProblem::SecretNotFound {
+                    field: "spec.bearer.secretRef",
+                    secret: "s".into(),
+                }),
+            ),
+        ],
+        ca: None,
+    };
+    assert_eq!(
+        problems(&object, &references),
+        [
+            "HostNotAllowed true `spec.endpoints[0].url`: Credential `narrow` does not allow `api.example.com:443`; add \
+          it to its `spec.allowedHosts` or take the Credential off `spec.credentialRefs`"
+        ]
+    );
+}
+
+#[test]
+fn two_credentials_cannot_go_to_the_same_place() {
+    let object = with_credentials(&["one", "two"]);
+    let hosts = ["api.example.com", "127.0.0.1"];
+    let references = References {
+        credentials: vec![
+            reference("one", &hosts, Ok(bearer("a"))),
+            reference("two", &hosts, Ok(bearer("b"))),
+        ],
+        ca: None,
+    };
+    assert_eq!(
+        problems(&object, &references),
+        [
+            "InvalidSpec true `spec.credentialRefs[1].name` must not put its value where Credential `one` does, the header \
+          'authorization'"
+        ]
+    );
+}
+
+#[test]
+fn a_credential_without_a_value_is_accepted_and_told_apart() {
+    let object = with_credentials(&["gone", "empty", "broken", "fine"]);
+    let hosts = ["api.example.com", "127.0.0.1"];
+    let missing = CredentialProblem::SecretNotFound {
+        field: "spec.bearer.secretRef",
+        secret: "token".into(),
+    };
+    let keyless = CredentialProblem::KeyMissing {
+        field: "spec.apiKey.secretRef",
+        secret: "token".into(),
+        key: "key".into(),
+    };
+    let references = References {
+        credentials: vec![
+            CredentialReference {
+                name: "gone".into(),
+                found: None,
+            },
+            reference("empty", &hosts, Err(missing)),
+            reference("broken", &hosts, Err(keyless)),
+            reference("fine", &hosts, Ok(bearer("t"))),
+        ],
+        ca: None,
+    };
+    integration(&object, &references).unwrap();
+    let unready: Vec<_> = references
+        .unready()
+        .into_iter()
+        .map(|it| format!("{} {} {}", it.reason, it.stalls, it.message))
+        .collect();
+    assert_eq!(
+        unready,
+        [
+            "CredentialNotFound false there is no Credential `gone` in this namespace; create it or name another",
+            "CredentialNotReady false Credential `empty`: `spec.bearer.secretRef`: there is no Secret `token` in this \
+             namespace; create it or name another",
+            "CredentialNotReady true Credential `broken`: `spec.apiKey.secretRef`: Secret `token` has no key `key`; add it \
+             or name another",
+        ]
+    );
+}
+
+#[test]
+fn a_ca_reference_must_lead_to_certificates() {
+    let mut object = minimal();
+    object.spec.tls =
+        serde_json::from_value(json!({"caRef": {"kind": "Secret", "name": "ca", "key": "ca.crt"}})).unwrap();
+    let data = |value: Option<&str>| References {
+        ca: Some([("ca.crt".to_owned(), value.map(SecretValue::new))].into()),
+        ..References::default()
+    };
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let large = ca_pem().repeat(1000);
+    for (references, expected) in [
+        (
+            References::default(),
+            "RefNotFound false `spec.tls.caRef`: there is no Secret `ca` in this namespace; create it or name another",
+        ),
+        (
+            References {
+                ca: Some(Values::new()),
+                ..References::default()
+            },
+            "RefNotFound true `spec.tls.caRef`: key `ca.crt` of Secret `ca` must exist; add it or name another",
+        ),
+        (data(None), "must be text: certificates in PEM"),
+        (
+            data(Some("")),
+            "must be one or more certificates in PEM, and nothing else",
+        ),
+        (
+            data(Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")),
+            "must be one or more",
+        ),
+        (
+            data(Some(&key)),
+            "must be one or more certificates in PEM, and nothing else",
+        ),
+        (
+            data(Some(&(ca_pem() + &key))),
+            "must be one or more certificates in PEM, and nothing else",
+        ),
+        (data(Some(&large)), "must be at most 256 KiB of certificates in PEM"),
+    ] {
+        let found = problems(&object, &references);
+        assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
+    }
+    let two = ca_pem() + &ca_pem();
+    assert_eq!(integration(&object, &data(Some(&two))).unwrap().tls.ca_pem, Some(two));
+}
+
+fn ca_pem() -> String {
+    // One certificate for all: each is made with a fresh key.
+    static PEM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(vec!["ca.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap()
+            .pem()
+    });
+    PEM.clone()
+}
+
+fn spec(kind: serde_json::Value) -> CredentialSpec {
+    let mut spec = json!({"allowedHosts": ["api.example.com"]});
+    spec.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+    serde_json::from_value(spec).unwrap()
+}
+
+fn secret(values: &[(&str, &str)]) -> Values {
+    values
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), Some(SecretValue::new(*value))))
+        .collect()
+}
+
+/// The kind of place, its name, and the value.
+fn told(material: Material) -> (&'static str, String, String) {
+    match material {
+        Material::Header { name, value } => ("header", name, value.expose().to_owned()),
+        Material::Query { name, value } => ("query", name, value.expose().to_owned()),
+        Material::Cookie { name, value } => ("cookie", name, value.expose().to_owned()),
+    }
+}
+
+#[test]
+fn each_kind_of_credential_becomes_what_is_sent() {
+    let reference = json!({"name": "s", "key": "k"});
+    for (kind, data, expected) in [
+        (
+            json!({"apiKey": {"secretRef": reference}}),
+            vec![("k", "v")],
+            ("header", "x-api-key", "v"),
+        ),
+        (
+            json!({"apiKey": {"name": "Authorization", "prefix": "Token ", "secretRef": reference}}),
+            vec![("k", "v w\n")],
+            ("header", "authorization", "Token v w"),
+        ),
+        (
+            json!({"apiKey": {"in": "Query", "name": "api_Key", "secretRef": reference}}),
+            vec![("k", "a&b=c\r\n")],
+            ("query", "api_Key", "a&b=c"),
+        ),
+        (
+            json!({"apiKey": {"in": "Cookie", "name": "Session", "secretRef": reference}}),
+            vec![("k", "v")],
+            ("cookie", "Session", "v"),
+        ),
+        // RFC 7617, 2 and 2.1.
+        (
+            json!({"basic": {"secretRef": {"name": "s"}}}),
+            vec![("username", "Aladdin"), ("password", "open sesame")],
+            ("header", "authorization", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ),
+        (
+            json!({"basic": {"secretRef": {"name": "s", "usernameKey": "u", "passwordKey": "p"}}}),
+            vec![("u", "test"), ("p", "123\u{a3}\n")],
+            ("header", "authorization", "Basic dGVzdDoxMjPCow=="),
+        ),
+        (
+            json!({"basic": {"secretRef": {"name": "s"}}}),
+            vec![("username", "sk_live"), ("password", "")],
+            ("header", "authorization", "Basic c2tfbGl2ZTo="),
+        ),
+        (
+            json!({"bearer": {"secretRef": reference}}),
+            vec![("k", "mF_9.B5f-4.1JqM~+/==\n")],
+            ("header", "authorization", "Bearer mF_9.B5f-4.1JqM~+/=="),
+        ),
+    ] {
+        let spec = spec(kind.clone());
+        assert_eq!(secret_name(&spec), Some("s"));
+        let (place, name, value) = told(credential(&spec, Some(&secret(&data))).unwrap());
+        assert_eq!((place, name.as_str(), value.as_str()), expected, "{kind}");
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_sent_is_refused_without_being_told() {
+    let reference = json!({"name": "payments", "key": "token"});
+    let header = json!({"apiKey": {"secretRef": reference}});
+    let query = json!({"apiKey": {"in": "Query", "name": "k", "secretRef": reference}});
+    let cookie = json!({"apiKey": {"in": "Cookie", "name": "k", "secretRef": reference}});
+    let bearer = json!({"bearer": {"secretRef": reference}});
+    let basic = json!({"basic": {"secretRef": {"name": "payments", "usernameKey": "token", "passwordKey": "other"}}});
+    let long = "canary".repeat(3000);
+    let mut seen = 0;
+    for (kind, values) in [
+        (
+            &header,
+            vec![
+                "",
+                "\n",
+                "canary\n\n",
+                "canary\r",
+                "can\0ary",
+                " canary",
+                "canary ",
+                "can\tary",
+                "can\u{e4}ry",
+                &long,
+            ],
+        ),
+        (&query, vec!["", "canary\n\n", "can\nary", "can\u{7f}ary", &long]),
+        (
+            &cookie,
+            vec![
+                "",
+                "canary;",
+                "can ary",
+                "\"canary\"",
+                "can,ary",
+                "can\\ary",
+                "canary\n\n",
+                &long,
+            ],
+        ),
+        (
+            &bearer,
+            vec![
+                "",
+                "=",
+                "can ary",
+                "can=ary",
+                "canary\n\n",
+                "Bearer canary",
+                "can\u{e4}ry",
+                &long,
+            ],
+        ),
+        (&basic, vec!["can:ary", "can\nary", "canary\n\n", &long]),
+    ] {
+        for value in values {
+            let data = secret(&[("token", value), ("other", "p")]);
+            let problem = credential(&spec(kind.clone()), Some(&data)).unwrap_err();
+            let text = format!("{problem} {problem:?}");
+            assert_eq!(problem.reason(), "InvalidSpec", "{kind} {value:?}");
+            assert!(problem.stalls(), "{kind} {value:?}");
+            assert!(
+                text.contains("key `token` of Secret `payments` must "),
+                "{kind} {value:?}: {text}"
+            );
+            assert!(!text.contains("can"), "{kind} {value:?}: {text}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 35);
+}
+
+#[test]
+fn every_control_character_is_refused_everywhere() {
+    let reference = json!({"name": "s", "key": "k"});
+    for kind in [
+        json!({"apiKey": {"secretRef": reference}}),
+        json!({"apiKey": {"in": "Query", "name": "q", "secretRef": reference}}),
+        json!({"apiKey": {"in": "Cookie", "name": "q", "secretRef": reference}}),
+        json!({"bearer": {"secretRef": reference}}),
+        json!({"basic": {"secretRef": {"name": "s", "usernameKey": "k", "passwordKey": "p"}}}),
+        json!({"basic": {"secretRef": {"name": "s", "usernameKey": "p", "passwordKey": "k"}}}),
+    ] {
+        for control in (0..=0x1f_u8).chain([0x7f]).map(char::from) {
+            for value in [format!("{control}a"), format!("a{control}b"), format!("a{control}\n")] {
+                // `\r\n` is one newline.
+                if value == "a\r\n" {
+                    continue;
+                }
+                let data = secret(&[("k", &value), ("p", "p")]);
+                assert!(
+                    credential(&spec(kind.clone()), Some(&data)).is_err(),
+                    "{kind} {value:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let bearer = spec(json!({"bearer": {"secretRef": {"name": "payments", "key": "token"}}}));
+    let basic = spec(json!({"basic": {"secretRef": {"name": "payments"}}}));
+    let binary: Values = [("token".to_owned(), None)].into();
+    for (spec, data, reason, stalls, message) in [
+        (
+            &bearer,
+            None,
+            "SecretNotFound",
+            false,
+            "`spec.bearer.secretRef`: there is no Secret `payments` in this namespace; create it or name another",
+        ),
+        (
+            &bearer,
+            Some(secret(&[("other", "canary")])),
+            "KeyMissing",
+            true,
+            "`spec.bearer.secretRef`: Secret `payments` has no key `token`; add it or name another",
+        ),
+        (
+            &basic,
+            Some(secret(&[("username", "canary")])),
+            "KeyMissing",
+            true,
+            "`spec.basic.secretRef`: Secret `payments` has no key `password`; add it or name another",
+        ),
+        (
+            &bearer,
+            Some(binary),
+            "InvalidSpec",
+            true,
+            "`spec.bearer.secretRef` must name a usable value: key `token` of Secret `payments` must be text (UTF-8)",
+        ),
+    ] {
+        let problem = credential(spec, data.as_ref()).unwrap_err();
+        assert_eq!(
+            (problem.reason(), problem.stalls(), problem.to_string().as_str()),
+            (reason, stalls, message)
+        );
+    }
+}
