@@ -30,6 +30,7 @@ use crate::net::{Connection, DialError, Dialer, Target};
 
 use super::body::outgoing::Outgoing;
 
+pub mod alone;
 mod idle;
 
 use idle::{Idle, Shelf};

@@ -14,46 +14,40 @@
 //! [`super::table`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::api::integration::HealthReason;
 use crate::domain::balance::{Balancer, Draw};
-use crate::domain::breaker::{Admission as Gate, Guard};
-use crate::domain::classify::{self, Ending, Fault, Outcome};
-use crate::domain::health::{self, CredentialReport, Report};
+use crate::domain::breaker::{Admission as Gate, Guard, Permit};
+use crate::domain::classify::Ending;
 use crate::domain::plan::Plan;
-use crate::telemetry::worker_metrics::{AttemptOutcome, IntegrationMetrics};
+use crate::telemetry::worker_metrics::IntegrationMetrics;
 
 use super::body::Broken;
-use super::body::answer::{Answer, End, Ended};
 use super::body::outgoing::{Outgoing, Source};
 use super::endpoint::Endpoint;
 use super::hop;
 use super::kept::Resumed;
 use super::layer::admit::{Admission, NoPlace, Place};
-use super::layer::authenticate::{Credential, authenticate};
+use super::layer::authenticate::Credential;
 use super::layer::fault::Unanswered;
 use super::layer::observe::Call;
 use super::layer::retry::{Repeat, Retries};
 use super::pool::{Lease, Progress};
-use super::problem::{self, Failure, TIDEGATE_ERROR};
+use super::problem::Failure;
 use super::report::Bulletin;
-use super::standing::Standing;
 
-const ATTEMPTS: HeaderName = HeaderName::from_static("tidegate-attempts");
-const ENDPOINT: HeaderName = HeaderName::from_static("tidegate-endpoint");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+use head::Asked;
+use reply::{Load, Reply};
 
-/// An endpoint whose address was refused is left alone for this long while another is fit; names come to mean other
-/// addresses.
-const AVOID: Duration = Duration::from_secs(5);
+pub use reply::{AnswerBody, rescue};
+
+mod head;
+mod notes;
+mod reply;
 
 /// The layers of one plan.
 #[derive(Debug)]
@@ -76,27 +70,6 @@ pub struct Stack {
     pub bulletin: Arc<Bulletin>,
     /// The headers that credentials are put into.
     pub injected: Arc<[HeaderName]>,
-}
-
-/// An answer's body.
-pub type AnswerBody = Answer<Finish, Resumed>;
-
-/// What a call asks for, without what was for our hop only.
-struct Asked {
-    method: Method,
-    target: PathAndQuery,
-    headers: HeaderMap,
-    has_key: bool,
-}
-
-/// An answer of the provider, its head read.
-struct Reply {
-    response: Response<Resumed>,
-    /// Absent when the body has been read already.
-    lease: Option<Lease>,
-    guard: Guard<Arc<Standing>>,
-    load: Load,
-    endpoint: Arc<Endpoint>,
 }
 
 impl Stack {
@@ -130,24 +103,18 @@ impl Stack {
         // RETRY enters everything below again, so that another attempt may choose another endpoint, is counted by the
         // breaker of that one, and has a timeout of its own.
         self.retries.note_request();
-        let mut aside: Option<Reply> = None;
-        let mut last = None;
+        let mut before = Before::default();
         loop {
             let Some(body) = source.attempt() else {
-                return aside.map(|reply| (reply, place)).ok_or(Failure::InvalidRequest {
-                    detail: "the request's body cannot be sent again",
-                });
+                return before.give(place, BODY_GONE);
             };
-            let (tried, result) = match self.attempt(call, &asked, body, &source, deadline, last).await {
+            let (tried, result) = match self.attempt(call, &asked, body, &source, deadline, before.tried).await {
                 Ok(tried) => tried,
                 // Nothing was asked, so there is nothing to try again.
-                Err(failure) => return aside.map(|reply| (reply, place)).ok_or(failure),
+                Err(failure) => return before.give(place, failure),
             };
             let (ending, headers) = match &result {
-                Ok(reply) => (
-                    Some(Ending::Answered(reply.response.status())),
-                    Some(reply.response.headers()),
-                ),
+                Ok(reply) => (Some(Ending::Answered(reply.response.status())), Some(reply.response.headers())),
                 Err(unanswered) => (unanswered.fault.map(Ending::Failed), None),
             };
             let repeat = Repeat {
@@ -159,18 +126,24 @@ impl Stack {
                 deadline,
             };
             let wait = ending.and_then(|ending| self.retries.again(ending, headers, repeat, &self.metrics));
-            match (result, wait) {
+            let until = wait.map(|wait| Instant::now() + wait);
+            match (result, until) {
                 (Ok(reply), None) => return Ok((reply, place)),
-                (Err(unanswered), None) => return aside.map(|reply| (reply, place)).ok_or(unanswered.failure),
-                (Ok(mut reply), Some(wait)) => {
-                    let until = Instant::now() + wait;
+                (Err(unanswered), None) => {
+                    before.failure = None;
+                    return before.give(place, unanswered.failure);
+                }
+                (Ok(mut reply), Some(until)) => {
                     reply.put_aside().await;
-                    aside = Some(reply);
+                    before.answer = Some(reply);
                     tokio::time::sleep_until(until).await;
                 }
-                (Err(_), Some(wait)) => tokio::time::sleep(wait).await,
+                (Err(unanswered), Some(until)) => {
+                    before.failure = Some(unanswered.failure);
+                    tokio::time::sleep_until(until).await;
+                }
             }
-            last = Some(tried);
+            before.tried = Some(tried);
         }
     }
 
@@ -202,8 +175,12 @@ impl Stack {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(unanswered)) => Err(source.broken().map_or(unanswered, Unanswered::caller)),
             Err(_) if progress.waits() => Err(Unanswered::no_connection_free()),
-            Err(_) if until == deadline => Err(Unanswered::deadline(self.plan.timeouts.request)),
-            Err(_) => Err(source.broken().map_or(Unanswered::timeout(bound), Unanswered::caller)),
+            Err(_) if source.waits_for_caller() => Err(Unanswered::caller(Broken::Paused(bound))),
+            // What the attempts before this one left of the time may be too little to blame anybody.
+            Err(_) if until == deadline && until - started < bound / 2 => {
+                Err(Unanswered::deadline(self.plan.timeouts.request))
+            }
+            Err(_) => Err(Unanswered::timeout(until - started)),
         };
         let took = started.elapsed();
         let result = match result {
@@ -256,90 +233,7 @@ impl Stack {
         Ok((response.map(Resumed::from), lease))
     }
 
-    /// Checks what is asked for against the limits, and takes off what was for our hop only.
-    fn read(&self, request: Request<Incoming>) -> Result<(Asked, Source), Failure> {
-        let limits = &self.plan.limits;
-        if hop::size(request.headers()) > limits.headers {
-            return Err(Failure::RequestTooLarge {
-                what: "the request's headers",
-                limit: limits.headers,
-            });
-        }
-        if request.body().size_hint().lower() > limits.request_body {
-            return Err(Failure::RequestTooLarge {
-                what: "the request's body",
-                limit: limits.request_body,
-            });
-        }
-        for credential in self.credentials.iter().map(Credential::plan) {
-            if credential.material.is_none() {
-                return Err(Failure::CredentialUnavailable {
-                    credential: credential.name.clone(),
-                    why: "has no usable value",
-                });
-            }
-        }
-        let (mut head, body) = request.into_parts();
-        hop::strip(&mut head.headers);
-        head.headers.remove(HOST);
-        // What waits for it is answered by hyper as soon as the body is read.
-        head.headers.remove(EXPECT);
-        if !body.is_end_stream() {
-            // hyper says again how long the body is, from the body itself.
-            head.headers.remove(CONTENT_LENGTH);
-        }
-        let has_key = head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
-        let keep = self.retries.may_repeat(&head.method, has_key);
-        let source = Source::new(
-            body,
-            limits.request_body,
-            self.plan.timeouts.idle,
-            keep,
-            self.injected.clone(),
-        );
-        let target = head
-            .uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        Ok((
-            Asked {
-                method: head.method,
-                target,
-                headers: head.headers,
-                has_key,
-            },
-            source,
-        ))
-    }
-
-    fn authenticated(&self, endpoint: &Endpoint, asked: &Asked, body: Outgoing) -> Result<Request<Outgoing>, Failure> {
-        const NOT_ALLOWED: &str = "may not be sent to the endpoint's host; add the host to its `allowedHosts`";
-        const UNFIT: &str = "has a value that cannot be sent in a request";
-        let refuse = |credential: &str, why| Failure::CredentialUnavailable {
-            credential: credential.to_owned(),
-            why,
-        };
-        if let Some(credential) = endpoint.not_allowed() {
-            return Err(refuse(credential, NOT_ALLOWED));
-        }
-        let address = endpoint.address();
-        let mut target = address.join(&asked.target).ok_or(INVALID_TARGET)?;
-        let mut headers = asked.headers.clone();
-        let credentials = endpoint
-            .credentials()
-            .iter()
-            .filter_map(|index| self.credentials.get(*index));
-        authenticate(&asked.method, &mut target, &mut headers, credentials)
-            .map_err(|(credential, _)| refuse(&credential, UNFIT))?;
-        let mut request = Request::new(body);
-        *request.method_mut() = asked.method.clone();
-        *request.uri_mut() = address.with(target).ok_or(INVALID_TARGET)?;
-        *request.headers_mut() = headers;
-        Ok(request)
-    }
-
-    fn choose(&self, last: Option<usize>) -> Result<(usize, crate::domain::breaker::Permit), Failure> {
+    fn choose(&self, last: Option<usize>) -> Result<(usize, Permit), Failure> {
         if self.plan.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
             return Err(Failure::NoEndpoint);
         }
@@ -367,209 +261,32 @@ impl Stack {
         Err(Failure::CircuitOpen { retry_after })
     }
 
-    fn note_answer(&self, endpoint: &Endpoint, status: http::StatusCode, guard: &mut Guard<Arc<Standing>>) {
-        let outcome = classify::outcome(Ending::Answered(status));
-        let standing = endpoint.standing();
-        let attempt = if outcome == Outcome::Failure {
-            standing.failed((
-                HealthReason::TrafficFailed,
-                format!("answered with status {}", status.as_u16()),
-            ));
-            AttemptOutcome::FailureStatus
-        } else {
-            AttemptOutcome::Success
-        };
-        standing.metrics.count_attempt(attempt);
-        guard.answered(outcome);
-        if matches!(outcome, Outcome::Success | Outcome::CallerError | Outcome::Unauthorized) {
-            standing.served();
-        }
-        let carried = endpoint
-            .credentials()
-            .iter()
-            .filter_map(|index| self.credentials.get(*index));
-        let mut changed = false;
-        for credential in carried {
-            changed |= credential.note_answer(status);
-        }
-        if changed {
-            self.bulletin.publish();
-        }
-    }
-
-    fn note_fault(&self, index: usize, unanswered: &Unanswered, guard: &mut Guard<Arc<Standing>>) {
-        let standing = self.endpoints[index].standing();
-        if unanswered.fault == Some(Fault::AddressRefused) {
-            self.balancer().avoid(index, (Instant::now() + AVOID).into_std());
-            standing.refused(unanswered.failure.detail().into_owned());
-        } else if let Some(reason) = unanswered.health {
-            standing.failed((reason, unanswered.failure.detail().into_owned()));
-        }
-        standing
-            .metrics
-            .count_attempt(match (unanswered.fault, unanswered.outcome) {
-                (Some(Fault::Timeout), _) => AttemptOutcome::Timeout,
-                (Some(_), _) => AttemptOutcome::Error,
-                (None, Outcome::Success) => AttemptOutcome::Success,
-                (None, _) => AttemptOutcome::Cancelled,
-            });
-        guard.answered(unanswered.outcome);
-    }
-
-    fn pass_on(self: &Arc<Self>, mut call: Call, reply: Reply, place: Place) -> Response<AnswerBody> {
-        let Reply {
-            response,
-            lease,
-            guard,
-            load,
-            endpoint,
-        } = reply;
-        let (mut head, body) = response.into_parts();
-        hop::strip(&mut head.headers);
-        head.headers.remove(TIDEGATE_ERROR);
-        head.headers.insert(ATTEMPTS, HeaderValue::from(call.attempts));
-        if let Ok(name) = HeaderValue::from_str(endpoint.name()) {
-            head.headers.insert(ENDPOINT, name);
-        }
-        head.extensions = http::Extensions::new();
-        call.answered(head.status);
-        call.endpoint = Some(endpoint);
-        let end = Finish {
-            call,
-            lease,
-            guard,
-            load,
-            _place: place,
-        };
-        let (limit, idle) = (self.plan.limits.response_body, self.plan.timeouts.idle);
-        Response::from_parts(head, Answer::provider(body, limit, idle, end))
-    }
-
     fn balancer(&self) -> MutexGuard<'_, Balancer> {
         self.balancer.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The whole picture, for whoever follows this worker.
-    pub fn report(&self) -> Report {
-        let plan = &self.plan;
-        Report {
-            format: health::FORMAT,
-            integration: plan.integration.clone(),
-            uid: plan.uid.clone(),
-            plan_revision: plan.revision,
-            generation: plan.generation,
-            credentials: self.credentials.iter().map(credential_report).collect(),
-            reset_circuit: plan.reset_circuit.clone(),
-            endpoints: self
-                .endpoints
-                .iter()
-                .map(|endpoint| endpoint.standing().report(endpoint.name()))
-                .collect(),
-        }
-    }
 }
 
-fn credential_report(credential: &Credential) -> CredentialReport {
-    let plan = credential.plan();
-    CredentialReport {
-        name: plan.name.clone(),
-        revision: plan.revision,
-        rejected: credential.is_rejected(),
-    }
-}
-
-const INVALID_TARGET: Failure = Failure::InvalidRequest {
-    detail: "the request target is not a path",
+const BODY_GONE: Failure = Failure::InvalidRequest {
+    detail: "the request's body cannot be sent again",
 };
 
-/// The answer to a call that failed.
-pub fn rescue(mut call: Call, failure: &Failure) -> Response<AnswerBody> {
-    let response = problem::answer(failure, call.is_head(), call.instance().as_deref());
-    call.answered(response.status());
-    call.refused(failure.slug());
-    response.map(|body| Answer::Own((!body.is_empty()).then(|| body.into())))
+/// What the attempts before left behind.
+#[derive(Default)]
+struct Before {
+    tried: Option<usize>,
+    /// The provider's last answer.
+    answer: Option<Reply>,
+    /// Why the last attempt had no answer.
+    failure: Option<Failure>,
 }
 
-impl Reply {
-    /// Makes room for another attempt: the connection, if the body can be read to its end, and the count of requests
-    /// under way. The breaker knows already.
-    async fn put_aside(&mut self) {
-        if self.response.body_mut().read_ahead().await {
-            if let Some(lease) = self.lease.take() {
-                lease.give_back();
-            }
-            self.load.end();
+impl Before {
+    /// The end of a call whose last attempt came to nothing: the provider's last answer if there is one, else the reason
+    /// why an attempt failed, which says more than why another could not be made.
+    fn give(self, place: Place, failure: Failure) -> Result<(Reply, Place), Failure> {
+        match self.answer {
+            Some(reply) => Ok((reply, place)),
+            None => Err(self.failure.unwrap_or(failure)),
         }
-    }
-}
-
-/// Counts a request as under way at an endpoint until it is dropped.
-#[derive(Debug)]
-struct Load {
-    stack: Arc<Stack>,
-    index: usize,
-    latency: Option<Duration>,
-    ended: bool,
-}
-
-impl Load {
-    fn begin(stack: Arc<Stack>, index: usize) -> Self {
-        stack.balancer().begin(index);
-        Self {
-            stack,
-            index,
-            latency: None,
-            ended: false,
-        }
-    }
-
-    fn answered(&mut self, after: Duration) {
-        self.latency = Some(after);
-    }
-
-    fn end(&mut self) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.stack
-                .balancer()
-                .end(self.index, self.latency, Instant::now().into_std());
-        }
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// What is to be given back, and told, when the provider's answer has ended.
-#[derive(Debug)]
-pub struct Finish {
-    call: Call,
-    lease: Option<Lease>,
-    guard: Guard<Arc<Standing>>,
-    load: Load,
-    _place: Place,
-}
-
-impl End for Finish {
-    fn end(mut self, how: Ended, bytes: u64) {
-        match how {
-            Ended::Whole => {
-                if let Some(lease) = self.lease.take() {
-                    lease.give_back();
-                }
-            }
-            // An answer that breaks off is a failure, though its head was good: who asks again because half an answer is
-            // no use to him is a caller that failed. Our own limit is not the provider's doing.
-            Ended::Broken(Broken::BrokenOff | Broken::Paused(_)) => {
-                let why = (HealthReason::TrafficFailed, "the answer broke off".to_owned());
-                self.load.stack.endpoints[self.load.index].standing().failed(why);
-                self.guard.broke_off();
-            }
-            Ended::Broken(_) | Ended::Dropped => {}
-        }
-        self.load.end();
-        self.call.ended(how, bytes);
     }
 }

@@ -36,6 +36,7 @@ struct State {
     record: Record,
     /// Present where health is what probes say.
     probing: Option<Probing>,
+    last_probe: Option<Instant>,
     consecutive_failures: u32,
     shown: Shown,
 }
@@ -83,6 +84,7 @@ impl Standing {
             breaker,
             record,
             probing,
+            last_probe: None,
             consecutive_failures,
             shown,
         };
@@ -171,11 +173,17 @@ impl Standing {
 
     /// A probe found this.
     pub fn probed(&self, finding: &Finding) {
-        self.change(|state, _| {
+        self.change(|state, now| {
+            state.last_probe = Some(now);
             if let Some(probing) = &mut state.probing {
                 state.record.probed(finding, probing.observe(finding));
             }
         });
+    }
+
+    /// When the last probe ended.
+    pub fn last_probe(&self) -> Option<tokio::time::Instant> {
+        self.lock().last_probe.map(tokio::time::Instant::from_std)
     }
 
     /// For the report.

@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 use http::uri::Scheme;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::Settings as BreakerSettings;
@@ -38,6 +39,7 @@ use super::layer::admit::Admission;
 use super::layer::authenticate::Credential;
 use super::layer::retry::Retries;
 use super::pool::{self, Pool};
+use super::probe;
 use super::report::Bulletin;
 use super::route::Routes;
 use super::stack::Stack;
@@ -84,6 +86,8 @@ pub struct Table {
     localhost_names: bool,
     reports: Arc<watch::Sender<Reports>>,
     served: BTreeMap<Key, Arc<Stack>>,
+    /// The probes of each stack; dropping them ends them.
+    probes: BTreeMap<Key, JoinSet<()>>,
     directory: Arc<ArcSwap<Directory>>,
 }
 
@@ -99,6 +103,7 @@ impl Table {
             localhost_names,
             reports,
             served,
+            probes: BTreeMap::new(),
             directory,
         }
     }
@@ -151,9 +156,11 @@ impl Table {
                 "a plan runs",
             );
             stack.bulletin.take_over(&stack);
+            self.probes.insert(key, probe::start(&stack));
         }
         for stack in gone {
             stack.bulletin.withdraw();
+            self.probes.remove(&stack.plan.integration);
         }
     }
 

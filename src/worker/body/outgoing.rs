@@ -40,6 +40,8 @@ struct Shared<B> {
     injected: Arc<[HeaderName]>,
     ended: bool,
     broken: Option<Broken>,
+    /// The last piece that was asked for is not there yet.
+    waits: bool,
     /// Counts attempts; only the newest reads on.
     attempt: u64,
 }
@@ -76,6 +78,7 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
                 injected,
                 ended: false,
                 broken: None,
+                waits: false,
                 attempt: 0,
             }))
         });
@@ -115,6 +118,11 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
         })
     }
 
+    /// Whether an attempt waits for the caller to send more: then a provider that has not answered is not slow.
+    pub fn waits_for_caller(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| lock(shared).waits)
+    }
+
     /// How the caller's side of the body broke, if it did: then whatever became of the attempt is not the provider's
     /// doing.
     pub fn broken(&self) -> Option<Broken> {
@@ -135,8 +143,9 @@ impl<B: Body<Data = Bytes> + Unpin> Shared<B> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let next = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(match next {
+        let next = Pin::new(&mut self.body).poll_frame(cx);
+        self.waits = next.is_pending();
+        Poll::Ready(match std::task::ready!(next) {
             None => {
                 self.ended = true;
                 None
@@ -185,6 +194,21 @@ impl<B: Body<Data = Bytes> + Unpin> Shared<B> {
     fn fail(&mut self, broken: Broken) -> Broken {
         self.broken = Some(broken);
         broken
+    }
+}
+
+impl<B> Outgoing<B> {
+    /// No body.
+    pub fn empty() -> Self {
+        Self {
+            shared: None,
+            attempt: 0,
+            next: 0,
+            sent: 0,
+            length: Some(0),
+            ended: true,
+            pause: Pause::new(Duration::ZERO),
+        }
     }
 }
 

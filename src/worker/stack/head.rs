@@ -1,0 +1,113 @@
+//! What a call asks for: read once, made into a request for each attempt.
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, Method, Request};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::Stack;
+use crate::worker::body::outgoing::{Outgoing, Source};
+use crate::worker::endpoint::Endpoint;
+use crate::worker::hop;
+use crate::worker::layer::authenticate::{Credential, authenticate};
+use crate::worker::problem::Failure;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+const INVALID_TARGET: Failure = Failure::InvalidRequest {
+    detail: "the request target is not a path",
+};
+
+/// What a call asks for, without what was for our hop only.
+pub(super) struct Asked {
+    pub method: Method,
+    pub target: PathAndQuery,
+    pub headers: HeaderMap,
+    pub has_key: bool,
+}
+
+impl Stack {
+    /// Checks what is asked for against the limits, and takes off what was for our hop only.
+    pub(super) fn read(&self, request: Request<Incoming>) -> Result<(Asked, Source), Failure> {
+        let limits = &self.plan.limits;
+        if hop::size(request.headers()) > limits.headers {
+            return Err(Failure::RequestTooLarge {
+                what: "the request's headers",
+                limit: limits.headers,
+            });
+        }
+        if request.body().size_hint().lower() > limits.request_body {
+            return Err(Failure::RequestTooLarge {
+                what: "the request's body",
+                limit: limits.request_body,
+            });
+        }
+        for credential in self.credentials.iter().map(Credential::plan) {
+            if credential.material.is_none() {
+                return Err(Failure::CredentialUnavailable {
+                    credential: credential.name.clone(),
+                    why: "has no usable value",
+                });
+            }
+        }
+        let (mut head, body) = request.into_parts();
+        hop::strip(&mut head.headers);
+        head.headers.remove(HOST);
+        // What waits for it is answered by hyper as soon as the body is read.
+        head.headers.remove(EXPECT);
+        if !body.is_end_stream() {
+            // hyper says again how long the body is, from the body itself.
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        let has_key = head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        let keep = self.retries.may_repeat(&head.method, has_key);
+        let source = Source::new(
+            body,
+            limits.request_body,
+            self.plan.timeouts.idle,
+            keep,
+            self.injected.clone(),
+        );
+        let target = head
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok((
+            Asked {
+                method: head.method,
+                target,
+                headers: head.headers,
+                has_key,
+            },
+            source,
+        ))
+    }
+
+    pub(super) fn authenticated(&self, endpoint: &Endpoint, asked: &Asked, body: Outgoing) -> Result<Request<Outgoing>, Failure> {
+        const NOT_ALLOWED: &str = "may not be sent to the endpoint's host; add the host to its `allowedHosts`";
+        const UNFIT: &str = "has a value that cannot be sent in a request";
+        let refuse = |credential: &str, why| Failure::CredentialUnavailable {
+            credential: credential.to_owned(),
+            why,
+        };
+        if let Some(credential) = endpoint.not_allowed() {
+            return Err(refuse(credential, NOT_ALLOWED));
+        }
+        let address = endpoint.address();
+        let mut target = address.join(&asked.target).ok_or(INVALID_TARGET)?;
+        let mut headers = asked.headers.clone();
+        let credentials = endpoint
+            .credentials()
+            .iter()
+            .filter_map(|index| self.credentials.get(*index));
+        authenticate(&asked.method, &mut target, &mut headers, credentials)
+            .map_err(|(credential, _)| refuse(&credential, UNFIT))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = asked.method.clone();
+        *request.uri_mut() = address.with(target).ok_or(INVALID_TARGET)?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}

@@ -1,0 +1,103 @@
+//! What an attempt teaches: about the endpoint, its circuit, and the credentials it carried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::Stack;
+use crate::api::integration::HealthReason;
+use crate::domain::breaker::Guard;
+use crate::domain::classify::{self, Ending, Fault, Outcome};
+use crate::domain::health::{self, CredentialReport, Report};
+use crate::telemetry::worker_metrics::AttemptOutcome;
+use crate::worker::endpoint::Endpoint;
+use crate::worker::layer::authenticate::Credential;
+use crate::worker::layer::fault::Unanswered;
+use crate::worker::standing::Standing;
+
+/// An endpoint whose address was refused is left alone for this long while another is fit; names come to mean other
+/// addresses.
+const AVOID: Duration = Duration::from_secs(5);
+
+impl Stack {
+    pub(super) fn note_answer(&self, endpoint: &Endpoint, status: StatusCode, guard: &mut Guard<Arc<Standing>>) {
+        let outcome = classify::outcome(Ending::Answered(status));
+        let standing = endpoint.standing();
+        let attempt = if outcome == Outcome::Failure {
+            standing.failed((
+                HealthReason::TrafficFailed,
+                format!("answered with status {}", status.as_u16()),
+            ));
+            AttemptOutcome::FailureStatus
+        } else {
+            AttemptOutcome::Success
+        };
+        standing.metrics.count_attempt(attempt);
+        guard.answered(outcome);
+        if matches!(outcome, Outcome::Success | Outcome::CallerError | Outcome::Unauthorized) {
+            standing.served();
+        }
+        self.note_credentials(endpoint, status);
+    }
+
+    /// A request that carried the endpoint's credentials was answered.
+    pub fn note_credentials(&self, endpoint: &Endpoint, status: StatusCode) {
+        let carried = endpoint.credentials().iter();
+        let changed = carried
+            .filter_map(|index| self.credentials.get(*index))
+            .fold(false, |changed, credential| credential.note_answer(status) || changed);
+        if changed {
+            self.bulletin.publish();
+        }
+    }
+
+    pub(super) fn note_fault(&self, index: usize, unanswered: &Unanswered, guard: &mut Guard<Arc<Standing>>) {
+        let standing = self.endpoints[index].standing();
+        if unanswered.fault == Some(Fault::AddressRefused) {
+            self.balancer().avoid(index, (Instant::now() + AVOID).into_std());
+            standing.refused(unanswered.failure.detail().into_owned());
+        } else if let Some(reason) = unanswered.health {
+            standing.failed((reason, unanswered.failure.detail().into_owned()));
+        }
+        standing
+            .metrics
+            .count_attempt(match (unanswered.fault, unanswered.outcome) {
+                (Some(Fault::Timeout), _) => AttemptOutcome::Timeout,
+                (Some(_), _) => AttemptOutcome::Error,
+                (None, Outcome::Success) => AttemptOutcome::Success,
+                (None, _) => AttemptOutcome::Cancelled,
+            });
+        guard.answered(unanswered.outcome);
+    }
+
+    /// The whole picture, for whoever follows this worker.
+    pub fn report(&self) -> Report {
+        let plan = &self.plan;
+        Report {
+            format: health::FORMAT,
+            integration: plan.integration.clone(),
+            uid: plan.uid.clone(),
+            plan_revision: plan.revision,
+            generation: plan.generation,
+            credentials: self.credentials.iter().map(credential_report).collect(),
+            reset_circuit: plan.reset_circuit.clone(),
+            endpoints: self
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.standing().report(endpoint.name()))
+                .collect(),
+        }
+    }
+}
+
+fn credential_report(credential: &Credential) -> CredentialReport {
+    let plan = credential.plan();
+    CredentialReport {
+        name: plan.name.clone(),
+        revision: plan.revision,
+        rejected: credential.is_rejected(),
+    }
+}
+
