@@ -92,7 +92,9 @@ async fn probe(
         Ok(request) => request,
         Err(message) => return bad(HealthReason::ProbeFailed, message),
     };
-    let Alone { response, certificate, .. } = match endpoint.pool().send_alone(request).await {
+    let Alone {
+        response, certificate, ..
+    } = match endpoint.pool().send_alone(request).await {
         Ok(answered) => answered,
         Err(error) => {
             let unanswered = Unanswered::send(&error, stack.plan.limits.headers);
@@ -108,7 +110,11 @@ async fn probe(
         stack.note_credentials(endpoint, status);
     }
     let code = status.as_u16();
-    if !plan.statuses.iter().any(|(first, last)| (*first..=*last).contains(&code)) {
+    if !plan
+        .statuses
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&code))
+    {
         return bad(HealthReason::UnexpectedStatus, format!("answered with status {code}"));
     }
     match expression {
@@ -132,13 +138,20 @@ async fn probe(
 }
 
 fn bad(reason: HealthReason, message: impl Into<String>) -> Finding {
-    Finding::Bad { reason, message: message.into() }
+    Finding::Bad {
+        reason,
+        message: message.into(),
+    }
 }
 
 fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<Outgoing>, String> {
     const TARGET: &str = "the probe's path is not a path";
     let method = Method::from_bytes(plan.method.as_bytes()).map_err(|_| "the probe's method is not a method")?;
-    let path = if plan.path.starts_with('/') { plan.path.clone() } else { format!("/{}", plan.path) };
+    let path = if plan.path.starts_with('/') {
+        plan.path.clone()
+    } else {
+        format!("/{}", plan.path)
+    };
     let path = PathAndQuery::try_from(path).map_err(|_| TARGET)?;
     let address = endpoint.address();
     let mut target = address.join(&path).ok_or(TARGET)?;
@@ -147,10 +160,18 @@ fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<O
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     if plan.use_credential {
         if let Some(name) = endpoint.not_allowed() {
-            return Err(format!("the credential `{name}` may not be sent to the endpoint's host"));
+            return Err(format!(
+                "the credential `{name}` may not be sent to the endpoint's host"
+            ));
         }
-        let credentials = endpoint.credentials().iter().filter_map(|index| stack.credentials.get(*index));
-        if let Some(missing) = credentials.clone().find(|credential| credential.plan().material.is_none()) {
+        let credentials = endpoint
+            .credentials()
+            .iter()
+            .filter_map(|index| stack.credentials.get(*index));
+        if let Some(missing) = credentials
+            .clone()
+            .find(|credential| credential.plan().material.is_none())
+        {
             return Err(format!("the credential `{}` has no usable value", missing.plan().name));
         }
         authenticate(&method, &mut target, &mut headers, credentials)
@@ -177,7 +198,11 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
 }
 
 fn see(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, certificate: Option<&CertificateDer<'_>>) -> Seen {
-    let mut seen = Seen { status: status.as_u16(), body, ..Seen::default() };
+    let mut seen = Seen {
+        status: status.as_u16(),
+        body,
+        ..Seen::default()
+    };
     for (name, value) in headers {
         let value = String::from_utf8_lossy(value.as_bytes());
         seen.headers

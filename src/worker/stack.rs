@@ -114,7 +114,10 @@ impl Stack {
                 Err(failure) => return before.give(place, failure),
             };
             let (ending, headers) = match &result {
-                Ok(reply) => (Some(Ending::Answered(reply.response.status())), Some(reply.response.headers())),
+                Ok(reply) => (
+                    Some(Ending::Answered(reply.response.status())),
+                    Some(reply.response.headers()),
+                ),
                 Err(unanswered) => (unanswered.fault.map(Ending::Failed), None),
             };
             let repeat = Repeat {

@@ -21,7 +21,8 @@ use super::framing::{Framing, Phase};
 #[derive(Debug)]
 pub struct Wire<S> {
     socket: S,
-    /// What was read to find out which version of HTTP is spoken.
+    /// What comes before the socket's bytes: what was read to find out which version of HTTP is spoken, or the end of a
+    /// head that is refused.
     first: Vec<u8>,
     first_read: usize,
     /// Absent on HTTP/2.
@@ -55,6 +56,9 @@ impl<S> Wire<S> {
         if let Err(end) = framing.read(&mut buffer.filled_mut()[from..]) {
             buffer.set_filled(from + end);
             self.refused = true;
+            // The parser may look for the end of the head before it looks at the head; it gets one, and a reason to
+            // refuse it in case the first NUL fell where it does not look.
+            (self.first, self.first_read) = (b"\0\r\n\r\n".to_vec(), 0);
         }
         self.vitals.note_phase(framing.phase());
     }
@@ -63,10 +67,6 @@ impl<S> Wire<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.refused {
-            // The end of the stream, as far as the parser is told.
-            return Poll::Ready(Ok(()));
-        }
         let from = buffer.filled().len();
         if this.first_read < this.first.len() {
             let rest = &this.first[this.first_read..];
@@ -76,10 +76,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             if this.first_read == this.first.len() {
                 (this.first, this.first_read) = (Vec::new(), 0);
             }
+        } else if this.refused {
+            // The end of the stream, as far as the parser is told.
+            return Poll::Ready(Ok(()));
         } else {
             ready!(Pin::new(&mut this.socket).poll_read(cx, buffer))?;
         }
-        this.inspect(buffer, from);
+        if !this.refused {
+            this.inspect(buffer, from);
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -15,3 +15,5 @@ mod control;
 mod crd;
 mod support;
 mod worker;
+mod worker_exits;
+mod worker_hostile;

@@ -35,7 +35,9 @@ impl Pool {
             Connection::Plain(_) => None,
             Connection::Tls(stream) => {
                 let chain = stream.get_ref().1.peer_certificates();
-                chain.and_then(<[_]>::first).map(|certificate| certificate.clone().into_owned())
+                chain
+                    .and_then(<[_]>::first)
+                    .map(|certificate| certificate.clone().into_owned())
             }
         };
         let (response, sender) = if connection.is_h2() {
@@ -49,6 +51,10 @@ impl Pool {
             let response = sender.send_request(request).await.map_err(SendError::Sent)?;
             (response, Sender::Http1 { _sender: sender })
         };
-        Ok(Alone { response, certificate, _sender: sender })
+        Ok(Alone {
+            response,
+            certificate,
+            _sender: sender,
+        })
     }
 }

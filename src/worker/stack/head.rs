@@ -85,7 +85,12 @@ impl Stack {
         ))
     }
 
-    pub(super) fn authenticated(&self, endpoint: &Endpoint, asked: &Asked, body: Outgoing) -> Result<Request<Outgoing>, Failure> {
+    pub(super) fn authenticated(
+        &self,
+        endpoint: &Endpoint,
+        asked: &Asked,
+        body: Outgoing,
+    ) -> Result<Request<Outgoing>, Failure> {
         const NOT_ALLOWED: &str = "may not be sent to the endpoint's host; add the host to its `allowedHosts`";
         const UNFIT: &str = "has a value that cannot be sent in a request";
         let refuse = |credential: &str, why| Failure::CredentialUnavailable {

@@ -100,4 +100,3 @@ fn credential_report(credential: &Credential) -> CredentialReport {
         rejected: credential.is_rejected(),
     }
 }
-
