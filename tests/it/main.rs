@@ -13,6 +13,7 @@ mod chart;
 mod controller;
 mod control;
 mod crd;
+mod net;
 mod support;
 mod worker;
 mod worker_exits;
