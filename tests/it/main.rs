@@ -10,8 +10,8 @@
 )]
 
 mod chart;
-mod controller;
 mod control;
+mod controller;
 mod crd;
 mod net;
 mod support;

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::domain::plan::BreakerPlan;
 
 mod exits;
 mod histories;

@@ -29,11 +29,6 @@ impl Window {
         }
     }
 
-    /// Its length.
-    pub fn length(&self) -> Duration {
-        self.length
-    }
-
     /// Forgets what is too old at `now`. A `now` before an earlier one changes nothing.
     pub fn advance(&mut self, now: Instant) {
         let width = (self.length.as_nanos() / BUCKETS as u128).max(1);

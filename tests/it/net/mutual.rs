@@ -43,8 +43,8 @@ async fn talk(
         assert_eq!(stream.read_u8().await?, 7);
         Ok(stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     };
-    let (served, called) = tokio::join!(serving, calling);
-    served.and(called)
+    let (near_end, far_end) = tokio::join!(calling, serving);
+    far_end.and(near_end)
 }
 
 #[tokio::test]
