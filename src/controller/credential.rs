@@ -25,7 +25,7 @@ use crate::telemetry::controller_metrics;
 
 use super::queue::schedule::Urgency;
 use super::references::{Source, User};
-use super::report::{Undecodable, again};
+use super::report::{Reported, Undecodable, again};
 use super::{Context, ReconcileError, lock, resync};
 
 mod report;
@@ -106,12 +106,21 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
         revision,
         secret_version,
     };
+    // What an Integration waits for is that this value and this spec have a revision, in writing. That it is owed a
+    // wake-up is remembered over a write that fails, because the write may be done all the same.
+    let revised = stored.revision != findings.revision
+        || stored.secret_version != findings.secret_version
+        || stored.observed_generation != credential.metadata.generation;
+    if revised || last.is_some_and(|last| last.fingerprint != fingerprint) {
+        lock(&context.values).owe(&key);
+    }
     let reported = report::report(&context, &key, &credential, &findings).await?;
     lock(&context.values).remember(&key, &uid, fingerprint, found.suspended);
     controller_metrics::credential_times(&key, stored.not_after, stored.renewal_time);
-    // Before the first revision is written, an Integration takes it to be 1.
-    let revised = revision.is_some_and(|revision| stored.revision.unwrap_or(1) != revision);
-    if revised || last.is_some_and(|last| last.fingerprint != fingerprint) {
+    if lock(&context.values).owes(&key) {
+        if !matches!(reported, Reported::Later(_)) {
+            lock(&context.values).paid(&key);
+        }
         context.wake_users(&Source::Credential(key));
     }
     let settled = context

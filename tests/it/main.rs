@@ -14,6 +14,7 @@ mod control;
 mod controller;
 mod crd;
 mod net;
+mod faults;
 mod support;
 mod worker;
 mod worker_exits;

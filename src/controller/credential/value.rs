@@ -1,6 +1,6 @@
 //! Whether a value is another one than before, without keeping it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use crate::api::credential::{CredentialSpec, CredentialStatus};
@@ -23,6 +23,7 @@ pub struct Fingerprint {
 pub struct Values {
     key: RandomState,
     seen: HashMap<Key, Seen>,
+    owed: HashSet<Key>,
 }
 
 /// What was last seen of one Credential, and is written down in its status.
@@ -72,9 +73,25 @@ impl Values {
         self.seen.insert(key.clone(), Seen { uid, fingerprint, good });
     }
 
+    /// The Integrations that use this Credential are to be woken.
+    pub fn owe(&mut self, key: &Key) {
+        self.owed.insert(key.clone());
+    }
+
+    /// Whether they are still to be.
+    pub fn owes(&self, key: &Key) -> bool {
+        self.owed.contains(key)
+    }
+
+    /// They have been.
+    pub fn paid(&mut self, key: &Key) {
+        self.owed.remove(key);
+    }
+
     /// The Credential is gone.
     pub fn forget(&mut self, key: &Key) {
         self.seen.remove(key);
+        self.owed.remove(key);
     }
 }
 
@@ -96,8 +113,8 @@ pub struct Found<'a> {
 /// The revision counts up when the value is another one. What is written in the status counts most: where it was written
 /// from exactly this Secret and this spec, the value is that one, even if our own memory says otherwise (the answer to
 /// the write was lost). Then our memory counts, which knows whether a Secret that was written again holds another value.
-/// After a restart there is none, and any write to the Secret counts as another value: a revision too many costs a plan,
-/// one too few would hide a rotation.
+/// After a restart there is none, and any write to the Secret or the spec counts as another value: a revision too many
+/// costs a plan, one too few would hide a rotation.
 pub fn revise(stored: &CredentialStatus, found: Found<'_>, last: Option<&Seen>) -> (Option<i64>, Option<String>) {
     let kept = (stored.revision, stored.secret_version.clone());
     let Some(value) = found.fingerprint.value else {
@@ -109,12 +126,12 @@ pub fn revise(stored: &CredentialStatus, found: Found<'_>, last: Option<&Seen>) 
     if found.suspended {
         return kept;
     }
-    let same_version = stored.secret_version.as_deref() == found.version;
-    let written_from_this = same_version && stored.observed_generation == found.generation;
+    let written_from_this =
+        stored.secret_version.as_deref() == found.version && stored.observed_generation == found.generation;
     let another = match last.and_then(|seen| seen.good) {
         _ if written_from_this => false,
         Some(good) => good != value,
-        None => !same_version,
+        None => true,
     };
     (Some(revision + i64::from(another)), found.version.map(str::to_owned))
 }
@@ -225,7 +242,7 @@ mod tests {
                 at("v1"),
                 (Some(5), "v1", Some(1)),
                 None,
-                Some(7),
+                Some(8),
             ),
         ];
         for (case, stored, found, good, expected) in cases {

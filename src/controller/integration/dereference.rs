@@ -73,33 +73,27 @@ async fn credential<C: Cluster, F: Fleet>(
     let Some(credential) = credential else {
         return Ok(CredentialReference { name, found: None });
     };
-    // The first revision is 1, so there is no need to wait until somebody has written it down.
-    let revision = credential
-        .status
-        .as_ref()
-        .and_then(|status| status.revision)
-        .unwrap_or(1);
-    let found = match programmed {
-        // Hands off: what runs keeps running.
-        Some(CredentialPlan {
-            material: Some(material),
-            revision,
-            ..
-        }) if credential.spec.suspend == Some(true) => CredentialFound {
-            allowed_hosts: credential.spec.allowed_hosts,
-            revision: *revision,
-            material: Ok(material.clone()),
-        },
-        _ => {
-            let secret = context.secret_of(&key, &credential).await?;
-            let values = secret.map(|data| data.values);
-            CredentialFound {
-                material: validate::credential(&credential.spec, values.as_ref()),
-                allowed_hosts: credential.spec.allowed_hosts,
-                revision,
-            }
-        }
+    let status = credential.status.clone().unwrap_or_default();
+    let data = context.secret_of(&key, &credential).await?;
+    let mut found = CredentialFound {
+        material: validate::credential(&credential.spec, data.as_ref().map(|data| &data.values)),
+        allowed_hosts: credential.spec.allowed_hosts,
+        // The first revision is 1, so there is no need to wait until somebody has written it down.
+        revision: status.revision.unwrap_or(1),
     };
+    // A revision stands for one value. A value that the Credential's own reconcile has not given a revision yet waits
+    // for it, which then wakes this Integration; while the Credential is suspended, that may be long.
+    let revised = status.secret_version == data.map(|data| data.version)
+        && status.observed_generation == credential.metadata.generation;
+    let suspended = credential.spec.suspend == Some(true);
+    if (suspended || !revised)
+        && found.material.is_ok()
+        && let Some(programmed) = programmed
+        && let Some(material) = &programmed.material
+    {
+        found.material = Ok(material.clone());
+        found.revision = programmed.revision;
+    }
     Ok(CredentialReference {
         name,
         found: Some(found),

@@ -74,6 +74,8 @@ struct State {
     refusal: Option<fn(Key) -> FleetError>,
     /// Workers do not adopt by themselves.
     manual: bool,
+    /// Watches tell of nothing.
+    silent: bool,
     /// Calls take up to this long, at random by this seed.
     latency: Option<(Duration, u64)>,
 }
@@ -303,6 +305,11 @@ impl World {
         self.state().latency = Some((longest, seed));
     }
 
+    /// Whether changes of objects are announced to nobody. What workers say still is.
+    pub fn lose_changes(&self, lose: bool) {
+        self.state().silent = lose;
+    }
+
     /// Forgets everybody who listens: what happens from now on is not announced to any process that is there now.
     pub fn deafen(&self) {
         self.state().listeners.clear();
@@ -465,6 +472,9 @@ impl World {
 
 impl State {
     fn announce(&mut self, change: Change) {
+        if self.silent {
+            return;
+        }
         self.listeners
             .retain(|listener| listener.changes.try_send(change.clone()).is_ok());
     }
