@@ -2,6 +2,7 @@
 
 pub mod apiserver;
 pub mod dataplane;
+pub mod fault;
 pub mod manifests;
 pub mod memory;
 pub mod provider;

@@ -32,6 +32,8 @@ pub fn is_as_wanted(live: &Value, wanted: &Value) -> bool {
 fn holds<'a>(live: &Value, wanted: &'a Value, path: &mut Vec<&'a str>) -> bool {
     match (live, wanted) {
         (_, Value::Null) => true,
+        // A selector with one more label selects something else; the server replaces it as a whole too.
+        (live, wanted) if path.last().is_some_and(|name| name.ends_with("elector")) => live == wanted,
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(name, wanted)| {
             path.push(name);
             let held = match live.get(name) {
@@ -180,6 +182,17 @@ mod tests {
             .unwrap()
             .push(json!({"port": 9443}));
         assert!(!held(&ports, &wanted));
+    }
+
+    #[test]
+    fn label_added_to_a_selector_is_a_difference() {
+        for name in ["selector", "podSelector", "labelSelector", "namespaceSelector"] {
+            let wanted = json!({"spec": {name: {"matchLabels": {"a": "b"}}}});
+            let mut live = wanted.clone();
+            assert!(held(&live, &wanted));
+            live["spec"][name]["matchLabels"]["c"] = json!("d");
+            assert!(!held(&live, &wanted), "{name}");
+        }
     }
 
     #[test]

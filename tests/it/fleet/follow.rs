@@ -1,0 +1,402 @@
+//! Workers that come, report, hang and go. Their Pods are played, on loopback addresses; their control port is real.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tempfile::TempDir;
+use tidegate::api::integration::CircuitState;
+use tidegate::domain::health::Report;
+use tidegate::domain::plan::Plan;
+use tidegate::fleet::kubernetes::KubernetesFleet;
+use tidegate::fleet::{Fleet, Observation, WorkerState};
+use tidegate::worker::Reports;
+use tidegate::worker::control::{self, Control};
+use tidegate::worker::source::Source;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{fleet, plan, secret, settings};
+use crate::support::apiserver::{self, Place};
+use crate::support::sample;
+
+/// Longer than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A fleet that runs, and what it observes.
+struct Stage {
+    place: Place,
+    fleet: Arc<KubernetesFleet>,
+    observations: mpsc::Receiver<Observation>,
+    stop: CancellationToken,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn stage(purpose: &str) -> Stage {
+    let place = apiserver::namespace(purpose).await;
+    let fleet = fleet(&place, settings(&place));
+    let stop = CancellationToken::new();
+    let (running, until) = (Arc::clone(&fleet), stop.clone());
+    tokio::spawn(async move { running.run(until).await.unwrap() });
+    Stage {
+        observations: fleet.observations(),
+        place,
+        fleet,
+        stop,
+    }
+}
+
+impl Stage {
+    fn plan(&self) -> Plan {
+        plan(&self.place)
+    }
+
+    async fn program(&self, plan: Plan) {
+        self.fleet.program(&sample::workload(plan)).await.unwrap();
+    }
+
+    /// Waits for an observation of the worker `name` that is as wanted. Other tests have workers on the same server.
+    async fn until(&mut self, name: &str, wanted: impl Fn(&WorkerState) -> bool) {
+        let namespace = self.place.namespace.clone();
+        let mut seen = Vec::new();
+        let found = timeout(DEADLINE, async {
+            loop {
+                let observation = self.observations.recv().await.expect("the fleet runs");
+                if *observation.integration.namespace != *namespace || *observation.worker != *name {
+                    continue;
+                }
+                if wanted(&observation.state) {
+                    return;
+                }
+                seen.push(observation.state);
+            }
+        });
+        if found.await.is_err() {
+            panic!("not observed; this was: {seen:#?}");
+        }
+    }
+
+    /// A Pod as the kubelet would have it.
+    async fn pod(&self, name: &str, plan: &Plan, address: IpAddr, ready: bool) {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {
+                "name": name,
+                "labels": {
+                    "app.kubernetes.io/managed-by": "tidegate",
+                    "app.kubernetes.io/component": "worker",
+                    "tidegate.dev/integration": plan.integration.name,
+                    "tidegate.dev/uid": plan.uid,
+                },
+            },
+            "spec": {
+                "automountServiceAccountToken": false,
+                "serviceAccountName": "payments-api-worker",
+                "containers": [{"name": "worker", "image": "i"}],
+            },
+        }))
+        .unwrap();
+        self.place
+            .api::<Pod>()
+            .create(&PostParams::default(), &pod)
+            .await
+            .unwrap();
+        self.place_pod(name, address, ready).await;
+    }
+
+    async fn place_pod(&self, name: &str, address: IpAddr, ready: bool) {
+        let ready = if ready { "True" } else { "False" };
+        let status = json!({"status": {
+            "phase": "Running",
+            "podIP": address.to_string(),
+            "podIPs": [{"ip": address.to_string()}],
+            "conditions": [{"type": "Ready", "status": ready}],
+        }});
+        let pods = self.place.api::<Pod>();
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+    }
+
+    async fn delete_pod(&self, name: &str) {
+        let now = DeleteParams::default().grace_period(0);
+        self.place.api::<Pod>().delete(name, &now).await.unwrap();
+    }
+
+    /// A worker with what is mounted now.
+    async fn worker(&self, address: IpAddr) -> PlayedWorker {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, value) in secret(&self.place, &self.plan()).await.data.unwrap() {
+            std::fs::write(directory.path().join(name), value.0).unwrap();
+        }
+        PlayedWorker::start(directory, address).await
+    }
+}
+
+/// The control port of a worker, and what it would say.
+struct PlayedWorker {
+    source: Arc<Source>,
+    reports: watch::Sender<Reports>,
+    stop: CancellationToken,
+    _directory: TempDir,
+}
+
+impl Drop for PlayedWorker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl PlayedWorker {
+    async fn start(directory: TempDir, address: IpAddr) -> Self {
+        let source = Arc::new(Source::new(directory.path()));
+        source.look().await;
+        let (reports, known) = watch::channel(Reports::new());
+        let listener = TcpListener::bind(SocketAddr::new(address, 9443)).await.unwrap();
+        let stop = CancellationToken::new();
+        let control = Control {
+            source: Arc::clone(&source),
+            reports: known,
+        };
+        tokio::spawn(control::serve(
+            listener,
+            directory.path().to_owned(),
+            control,
+            stop.clone(),
+        ));
+        let worker = Self {
+            source,
+            reports,
+            stop,
+            _directory: directory,
+        };
+        worker.say(CircuitState::Closed);
+        worker
+    }
+
+    fn running(&self) -> Arc<Plan> {
+        let plans = self.source.plans();
+        let plans = plans.borrow();
+        Arc::clone(plans.values().next().unwrap())
+    }
+
+    /// Reports this state of its circuit, and the plan that it runs.
+    fn say(&self, state: CircuitState) -> Report {
+        let report = sample::report(&self.running(), state);
+        self.reports.send_replace(sample::reports(report.clone()));
+        report
+    }
+
+    async fn until_it_runs(&self, revision: u64) {
+        let mut plans = self.source.plans();
+        let runs = plans.wait_for(|plans| plans.values().any(|plan| plan.revision == revision));
+        timeout(DEADLINE, runs).await.expect("the push arrives").unwrap();
+    }
+}
+
+/// A loopback address that no other test has.
+fn address() -> IpAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    // The third byte keeps runs of two processes apart.
+    let process = u8::try_from(std::process::id() % 250).unwrap() + 2;
+    Ipv4Addr::new(127, process, high, low).into()
+}
+
+fn reports(circuit: CircuitState) -> impl Fn(&WorkerState) -> bool {
+    move |state| match state {
+        WorkerState::Present {
+            ready: true,
+            report: Some(report),
+        } => report.endpoints[0].circuit.state == circuit,
+        _ => false,
+    }
+}
+
+fn is_silent(state: &WorkerState) -> bool {
+    matches!(state, WorkerState::Present { report: None, .. })
+}
+
+#[tokio::test]
+async fn report_comes_with_each_change_and_counts_while_the_worker_is_there() {
+    let mut stage = stage("follow-life").await;
+    stage.program(stage.plan()).await;
+    let address = address();
+    let worker = stage.worker(address).await;
+    stage.pod("worker-1", &stage.plan(), address, true).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+    worker.say(CircuitState::Open);
+    stage.until("worker-1", reports(CircuitState::Open)).await;
+
+    // The process ends: what it last said counts no more.
+    drop(worker);
+    stage.until("worker-1", is_silent).await;
+    // The kubelet restarts it.
+    let _worker = stage.worker(address).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+
+    stage.delete_pod("worker-1").await;
+    stage.until("worker-1", |state| *state == WorkerState::Gone).await;
+}
+
+#[tokio::test]
+async fn plan_is_pushed_to_workers_that_run_and_to_those_that_come_back_with_an_old_one() {
+    let mut stage = stage("follow-push").await;
+    stage.program(stage.plan()).await;
+    let (one, two) = (address(), address());
+    let first = stage.worker(one).await;
+    let second = stage.worker(two).await;
+    stage.pod("worker-1", &stage.plan(), one, true).await;
+    stage.pod("worker-2", &stage.plan(), two, false).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+
+    let newer = Plan {
+        revision: 8,
+        ..stage.plan()
+    };
+    stage.program(newer).await;
+    first.until_it_runs(8).await;
+    second.until_it_runs(8).await;
+
+    // A mount may be behind by a minute: this one still has revision 7.
+    let stale = tempfile::tempdir().unwrap();
+    for (name, value) in secret(&stage.place, &stage.plan()).await.data.unwrap() {
+        std::fs::write(stale.path().join(name), value.0).unwrap();
+    }
+    std::fs::write(
+        stale.path().join("plan.json"),
+        serde_json::to_vec(&stage.plan()).unwrap(),
+    )
+    .unwrap();
+    drop(first);
+    stage.until("worker-1", is_silent).await;
+    let restarted = PlayedWorker::start(stale, one).await;
+    restarted.until_it_runs(8).await;
+}
+
+#[tokio::test]
+async fn fleet_that_starts_later_finds_the_workers_and_their_reports() {
+    let mut stage = stage("follow-late").await;
+    stage.program(stage.plan()).await;
+    let address = address();
+    let _worker = stage.worker(address).await;
+    stage.pod("worker-1", &stage.plan(), address, true).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+
+    // Another replica takes over; it has programmed nothing yet.
+    stage.stop.cancel();
+    let fleet = fleet(&stage.place, settings(&stage.place));
+    let stop = CancellationToken::new();
+    let (running, until) = (Arc::clone(&fleet), stop.clone());
+    tokio::spawn(async move { running.run(until).await.unwrap() });
+    stage.observations = fleet.observations();
+    stage.fleet = fleet;
+    stage.stop = stop;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+}
+
+#[tokio::test]
+async fn readiness_and_address_are_those_of_the_pod() {
+    let mut stage = stage("follow-pod").await;
+    stage.program(stage.plan()).await;
+    let (before, after) = (address(), address());
+    stage.pod("worker-1", &stage.plan(), before, false).await;
+    let not_ready = |state: &WorkerState| matches!(state, WorkerState::Present { ready: false, .. });
+    stage.until("worker-1", not_ready).await;
+    let _worker = stage.worker(after).await;
+    stage.place_pod("worker-1", after, true).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+    stage.place_pod("worker-1", after, false).await;
+    let heard_but_not_ready = |state: &WorkerState| {
+        matches!(
+            state,
+            WorkerState::Present {
+                ready: false,
+                report: Some(_)
+            }
+        )
+    };
+    stage.until("worker-1", heard_but_not_ready).await;
+}
+
+#[tokio::test]
+async fn worker_speaks_only_for_the_integration_of_its_certificate() {
+    let mut stage = stage("follow-lie").await;
+    stage.program(stage.plan()).await;
+    let address = address();
+    let worker = stage.worker(address).await;
+    // Labels are a tenant's to set: a Pod that claims to work for another Integration.
+    let claimed = Plan {
+        uid: "uid-of-another".into(),
+        ..stage.plan()
+    };
+    stage.pod("impostor", &claimed, address, true).await;
+    stage.pod("worker-1", &stage.plan(), address, true).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+    // And a worker of ours that reports about another.
+    let foreign = Report {
+        uid: "uid-of-another".into(),
+        ..sample::report(&worker.running(), CircuitState::Open)
+    };
+    worker.reports.send_replace(sample::reports(foreign));
+    worker.say(CircuitState::HalfOpen);
+    let mut impostor_heard = false;
+    let mut foreign_heard = false;
+    timeout(DEADLINE, async {
+        loop {
+            let observation = stage.observations.recv().await.unwrap();
+            if *observation.integration.namespace != *stage.place.namespace {
+                continue;
+            }
+            if let WorkerState::Present {
+                report: Some(report), ..
+            } = &observation.state
+            {
+                impostor_heard |= *observation.worker == *"impostor";
+                foreign_heard |= report.uid != stage.plan().uid;
+                if report.endpoints[0].circuit.state == CircuitState::HalfOpen {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+    .unwrap();
+    assert!(!impostor_heard && !foreign_heard);
+}
+
+#[tokio::test]
+async fn forgotten_integration_gets_no_more_plans() {
+    let mut stage = stage("follow-forget").await;
+    stage.program(stage.plan()).await;
+    stage.fleet.forget(&stage.plan().integration).await.unwrap();
+    let address = address();
+    let directory = tempfile::tempdir().unwrap();
+    for (name, value) in secret(&stage.place, &stage.plan()).await.data.unwrap() {
+        std::fs::write(directory.path().join(name), value.0).unwrap();
+    }
+    let older = Plan {
+        revision: 6,
+        ..stage.plan()
+    };
+    std::fs::write(directory.path().join("plan.json"), serde_json::to_vec(&older).unwrap()).unwrap();
+    let worker = PlayedWorker::start(directory, address).await;
+    stage.pod("worker-1", &stage.plan(), address, true).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+    worker.say(CircuitState::Open);
+    stage.until("worker-1", reports(CircuitState::Open)).await;
+    assert_eq!(worker.running().revision, 6);
+    // Programmed again, it is pushed again.
+    stage.program(stage.plan()).await;
+    worker.until_it_runs(7).await;
+}

@@ -1,0 +1,114 @@
+//! A client whose calls can be made to fail: a layer around the real one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use kube::client::{Body, ClientBuilder};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use tower::BoxError;
+
+use super::apiserver::{self, Place};
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It never reaches the API server.
+    NotSent,
+    /// The API server does it, and nobody hears so.
+    AnswerLost,
+}
+
+/// Counts calls and lets one of them fail. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    at: Option<(usize, Fault)>,
+    calls: Arc<AtomicUsize>,
+    writes: Arc<AtomicUsize>,
+}
+
+impl Faults {
+    /// Only counts.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The call of this number, from 1, fails.
+    pub fn at(call: usize, fault: Fault) -> Self {
+        Self {
+            at: Some((call, fault)),
+            ..Self::default()
+        }
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Of these, those that are meant to change something.
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// The same place, seen through a client that fails.
+    pub async fn place(&self, place: &Place) -> Place {
+        let kubeconfig = Kubeconfig::read_from(apiserver::kubeconfig().await).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+        let faults = self.clone();
+        let client = ClientBuilder::try_from(config)
+            .unwrap()
+            .with_layer(&tower::layer::layer_fn(move |inner| Faulty {
+                inner,
+                faults: faults.clone(),
+            }))
+            .build();
+        Place {
+            client,
+            namespace: place.namespace.clone(),
+        }
+    }
+}
+
+struct Faulty<S> {
+    inner: S,
+    faults: Faults,
+}
+
+impl<S, B> tower::Service<Request<Body>> for Faulty<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Send,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let number = self.faults.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        if *request.method() != Method::GET {
+            self.faults.writes.fetch_add(1, Ordering::SeqCst);
+        }
+        let fault = self.faults.at.and_then(|(at, fault)| (at == number).then_some(fault));
+        if fault == Some(Fault::NotSent) {
+            return Box::pin(async { Err("the call was not sent".into()) });
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await.map_err(Into::into)?;
+            match fault {
+                Some(_) => Err("the answer was lost".into()),
+                None => Ok(answer),
+            }
+        })
+    }
+}
