@@ -3,8 +3,9 @@
 //!
 //! A breaker that opens after a quiet time is there at once; one that flaps costs one write in five seconds. Two things
 //! do not wait, because somebody does wait for them and because there are no more of them than edits: that we have seen
-//! an edit, of the object or of its value (or carried out a request), and that the object is Ready for the first time since. Readiness alone is no
-//! reason: it can flap too.
+//! an edit, of the object or of its value (or carried out a request), and that the object is Ready for the first time
+//! since. Readiness alone is no reason: it can flap too. For the same two nothing else waits either: a breaker that
+//! opens right after an edit is there as soon as one that opens in a quiet hour.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -45,24 +46,30 @@ impl<'a> Outline<'a> {
     }
 }
 
-/// The last write of the status of one object by this process.
+/// The last writes of the status of one object by this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
-    at: Instant,
+    /// The last write that nobody waited for.
+    weather: Option<Instant>,
     /// The generation for which it has been Ready.
     ready_for: Option<i64>,
 }
 
 /// When `new` may be written over `stored`; not after `now`: at once.
 pub fn may_write(last: Option<Written>, stored: Outline<'_>, new: Outline<'_>, now: Instant) -> Instant {
-    let Some(last) = last else { return now };
+    match last.and_then(|last| last.weather) {
+        Some(weather) if !is_awaited(last, stored, new) => weather + INTERVAL,
+        _ => now,
+    }
+}
+
+/// Whether somebody waits for this write.
+fn is_awaited(last: Option<Written>, stored: Outline<'_>, new: Outline<'_>) -> bool {
     let edits = |outline: Outline<'_>| (outline.observed_generation, outline.revision);
     let seen_an_edit = edits(new) != edits(stored) || new.handled != stored.handled;
-    let first_ready = new.ready && !stored.ready && last.ready_for != new.observed_generation;
-    if seen_an_edit || first_ready {
-        return now;
-    }
-    last.at + INTERVAL
+    let ready_for = last.and_then(|last| last.ready_for);
+    let first_ready = new.ready && !stored.ready && ready_for != new.observed_generation;
+    seen_an_edit || first_ready
 }
 
 /// The last writes.
@@ -79,14 +86,25 @@ impl Pacing {
 
     /// When a change that nobody waits for may be written.
     pub fn next(&self, user: &User, now: Instant) -> Instant {
-        self.last(user).map_or(now, |last| now.max(last.at + INTERVAL))
+        let weather = self.last(user).and_then(|last| last.weather);
+        weather.map_or(now, |weather| now.max(weather + INTERVAL))
     }
 
-    /// `new` was written.
-    pub fn wrote(&mut self, user: &User, new: Outline<'_>, now: Instant) {
-        let before = self.last(user).and_then(|last| last.ready_for);
-        let ready_for = if new.ready { new.observed_generation } else { before };
-        self.written.insert(user.clone(), Written { at: now, ready_for });
+    /// `new` was written over `stored`.
+    pub fn wrote(&mut self, user: &User, stored: Outline<'_>, new: Outline<'_>, now: Instant) {
+        let last = self.last(user);
+        let before = last.and_then(|last| last.weather);
+        let weather = if is_awaited(last, stored, new) {
+            before
+        } else {
+            Some(now)
+        };
+        let ready_for = if new.ready {
+            new.observed_generation
+        } else {
+            last.and_then(|last| last.ready_for)
+        };
+        self.written.insert(user.clone(), Written { weather, ready_for });
     }
 
     /// The object is gone.
@@ -116,7 +134,7 @@ mod tests {
             let now = start + Duration::from_millis(100 * tenth);
             if may_write(last, outline(1, true), outline(1, true), now) <= now {
                 last = Some(Written {
-                    at: now,
+                    weather: Some(now),
                     ready_for: Some(1),
                 });
                 writes.push(100 * tenth);
@@ -128,7 +146,12 @@ mod tests {
     #[test]
     fn an_edit_and_being_ready_for_the_first_time_since_do_not_wait() {
         let now = Instant::now();
-        let wrote = |ready_for| Some(Written { at: now, ready_for });
+        let wrote = |ready_for| {
+            Some(Written {
+                weather: Some(now),
+                ready_for,
+            })
+        };
         let cases = [
             (
                 "an edit is seen",
@@ -182,7 +205,7 @@ mod tests {
         let (stored, last) = (
             outline(1, true),
             Some(Written {
-                at: now,
+                weather: Some(now),
                 ready_for: Some(1),
             }),
         );
@@ -200,11 +223,27 @@ mod tests {
             User::Integration(crate::domain::key::Key::new("shop", "a")),
         );
         let now = Instant::now();
-        pacing.wrote(&user, outline(1, true), now);
-        pacing.wrote(&user, outline(1, false), now);
+        pacing.wrote(&user, outline(0, false), outline(1, true), now);
+        pacing.wrote(&user, outline(1, true), outline(1, false), now);
         assert_eq!(
             may_write(pacing.last(&user), outline(1, false), outline(1, true), now),
             now + INTERVAL
+        );
+    }
+
+    #[test]
+    fn a_breaker_that_opens_right_after_an_edit_does_not_wait_for_it() {
+        let (mut pacing, user) = (
+            Pacing::default(),
+            User::Integration(crate::domain::key::Key::new("shop", "a")),
+        );
+        let now = Instant::now();
+        pacing.wrote(&user, outline(1, true), outline(2, false), now);
+        pacing.wrote(&user, outline(2, false), outline(2, true), now);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(
+            may_write(pacing.last(&user), outline(2, true), outline(2, true), later),
+            later
         );
     }
 }

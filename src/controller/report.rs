@@ -85,7 +85,7 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
         let written = write.await;
         controller_metrics::status_written(user.kind(), written.is_ok());
         written?;
-        lock(&self.pacing).wrote(user, new, Instant::now());
+        lock(&self.pacing).wrote(user, stored, new, Instant::now());
         Ok(Reported::Written)
     }
 }
