@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use crate::controller::{self, ControllerError};
 use crate::fleet::local::LocalFleet;
 use crate::net::policy::AddressPolicy;
 use crate::telemetry::admin::{self, Readiness};
-use crate::worker::{self, WorkerError};
+use crate::worker::{self, Worker, WorkerError};
 
 pub mod objects;
 pub mod provider;
@@ -33,8 +33,8 @@ const PULSE: Duration = Duration::from_secs(30);
 /// What `run` is told when it starts.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where traffic is taken.
-    pub listen: SocketAddr,
+    /// Takes traffic; see [`listen`].
+    pub worker: Worker,
     /// Where the admin endpoints are served.
     pub admin: TcpListener,
 }
@@ -42,9 +42,6 @@ pub struct Settings {
 /// A `run` that could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum StandaloneError {
-    /// The worker.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
     /// The reconcilers.
     #[error(transparent)]
     Controller(#[from] ControllerError),
@@ -60,6 +57,19 @@ pub enum StandaloneError {
 
 fn detail(cause: Option<&JoinError>) -> String {
     cause.map(|cause| format!(": {cause}")).unwrap_or_default()
+}
+
+/// A worker that listens on `address`. Loopback may be dialled, because that is where people try things.
+pub fn listen(address: SocketAddr) -> Result<Worker, WorkerError> {
+    Worker::bind(worker::Settings {
+        listen: address,
+        policy: AddressPolicy {
+            allow_loopback: true,
+            ..AddressPolicy::default()
+        },
+        drain: DRAIN,
+        localhost_names: true,
+    })
 }
 
 /// Serves what `store` holds, which `follower` keeps as the files say, until `stop`; then finishes what is under way.
@@ -106,20 +116,14 @@ pub async fn run(
         let (store, stop) = (Arc::new(store.clone()), stop.clone());
         async move { Ok(controller::run(store, Arc::new(fleet), controller_settings, stop).await?) }
     });
-    let worker_settings = worker::Settings {
-        listen: settings.listen,
-        policy: AddressPolicy {
-            allow_loopback: true,
-            ..AddressPolicy::default()
-        },
-        drain: DRAIN,
-        localhost_names: true,
-    };
     parts.spawn("the worker", {
         let stop = stop.clone();
-        async move { Ok(worker::serve(worker_settings, ends.plans, ends.reports, stop).await?) }
+        async move {
+            settings.worker.run(ends.plans, ends.reports, stop).await;
+            Ok(())
+        }
     });
-    let watching = tokio::spawn(watch_readiness(settings.listen, store, readiness));
+    let watching = tokio::spawn(watch_readiness(store, readiness));
 
     let mut done = Ok(());
     while let Some((part, ended)) = parts.next().await {
@@ -164,14 +168,10 @@ impl Parts {
     }
 }
 
-/// Ready means: the traffic port answers, and every object has been looked at once.
-async fn watch_readiness(listen: SocketAddr, store: Store, readiness: Readiness) {
-    let (traffic, looked_at) = (readiness.check("traffic-port"), readiness.check("objects-looked-at"));
+/// Ready means that every object has been looked at once; the traffic port is taken before anything else begins.
+async fn watch_readiness(store: Store, readiness: Readiness) {
+    let looked_at = readiness.check("objects-looked-at");
     let mut touched = store.touched();
-    while TcpStream::connect(listen).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    traffic.pass();
     loop {
         touched.borrow_and_update();
         match waiting(&store) {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, signal};
@@ -12,7 +11,6 @@ use crate::cluster::files::{self, Follower, Store};
 use crate::standalone::quickstart::Quickstart;
 use crate::standalone::{self, Settings, provider};
 use crate::telemetry::{admin, log};
-use crate::worker::WorkerError;
 
 mod guide;
 mod screen;
@@ -62,7 +60,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
 async fn serve(args: Args, screen: Screen) -> Result<(), Failure> {
     let stop = signal::stop_on_signal()?;
     // Ports first: one that is in use is told before anything else is said.
-    let listen = free(args.listen).await?;
+    let worker = standalone::listen(args.listen)?;
+    let listen = worker.address()?;
     let admin = admin::bind(args.admin).await?;
     let admin_address = admin.local_addr()?;
 
@@ -82,18 +81,11 @@ async fn serve(args: Args, screen: Screen) -> Result<(), Failure> {
     files::tell(&problems, &[]);
 
     let showing = tokio::spawn(show::show(screen.clone(), store.clone(), stop.clone()));
-    let done = standalone::run(Settings { listen, admin }, store, follower, stop.clone()).await;
+    let done = standalone::run(Settings { worker, admin }, store, follower, stop.clone()).await;
     stop.cancel();
     let _ = showing.await;
     drop(quickstart);
     Ok(done?)
-}
-
-/// The address with a port that can be listened on now. The worker listens itself, a moment later.
-async fn free(address: SocketAddr) -> Result<SocketAddr, Failure> {
-    let tried = TcpListener::bind(address).await;
-    let bound = tried.map_err(|source| WorkerError::Listen { address, source })?;
-    Ok(bound.local_addr()?)
 }
 
 async fn start_quickstart(
