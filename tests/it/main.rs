@@ -16,6 +16,7 @@ mod crd;
 mod faults;
 mod fleet;
 mod net;
+mod run;
 mod support;
 mod worker;
 mod worker_exits;

@@ -5,5 +5,6 @@ pub mod dataplane;
 pub mod fault;
 pub mod manifests;
 pub mod memory;
+pub mod program;
 pub mod provider;
 pub mod sample;

@@ -14,6 +14,7 @@ use crate::api::credential::Credential;
 use crate::api::integration::Integration;
 use crate::domain::key::Key;
 use crate::domain::secret::SecretValue;
+use crate::domain::validate::{self, References, Violation};
 
 /// Namespace of an object that names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -231,9 +232,18 @@ impl Reading {
         let Some(identity) = identity else {
             return self.lose(node.line, "metadata.name", "must be given");
         };
-        match object(&identity, json) {
-            Ok(object) => self.objects.push((node.line, object)),
-            Err((field, message)) => self.refuse(&identity, line_of(node, &field), &field, message),
+        let violations = match object(&identity, json) {
+            Ok(object) => {
+                let violations = violations(&object);
+                if violations.is_empty() {
+                    self.objects.push((node.line, object));
+                }
+                violations
+            }
+            Err(wrong) => vec![wrong],
+        };
+        for (field, message) in violations {
+            self.refuse(&identity, line_of(node, &field), &field, message);
         }
     }
 
@@ -269,6 +279,27 @@ fn printable(name: &str) -> String {
         .take(253)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// What the CRD's rules in CEL would refuse: fields and what they must be. References are not looked at; they may come
+/// later, or from another file.
+fn violations(object: &Object) -> Vec<(String, String)> {
+    let violations = match object {
+        Object::Integration(object) => match validate::integration(object, &References::default()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => {
+                let violation = |problem| match problem {
+                    validate::Problem::InvalidSpec(violation) => Some(violation),
+                    _ => None,
+                };
+                problems.into_iter().filter_map(violation).collect()
+            }
+        },
+        Object::Credential(object) => validate::credential_spec(&object.spec),
+        Object::Secret(..) | Object::ConfigMap(..) => Vec::new(),
+    };
+    let pair = |Violation { field, must }| (field, must);
+    violations.into_iter().map(pair).collect()
 }
 
 /// The typed object, or the field that has no such type and why.
@@ -441,6 +472,10 @@ stringData:
             (
                 format!("{SECRET}---\n{integration}"),
                 "13|Integration default/a|spec|must be given",
+            ),
+            (
+                format!("{integration}spec: {{endpoints: [{{name: a, url: 'http://u:p@a.example'}}]}}\n"),
+                "4|Integration default/a|spec.endpoints[0].url|must",
             ),
             (format!("{integration}spec: {{endpoints: [}}\n"), "4|||not valid YAML"),
         ] {

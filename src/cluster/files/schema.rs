@@ -1,7 +1,7 @@
 //! A manifest against its schema: what the API server would refuse is refused here, with the line it stands on.
 //!
 //! The schemas of our kinds are those of the CRDs, so a bound is written down once. Rules in CEL
-//! (`x-kubernetes-validations`) are not evaluated here: `domain::validate` checks the same on every reconcile.
+//! (`x-kubernetes-validations`) are not evaluated here: `domain::validate` says the same, and is asked next.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
