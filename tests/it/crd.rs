@@ -10,6 +10,7 @@ use crate::support::apiserver;
 
 mod admission;
 mod schema;
+mod serving;
 mod table;
 
 #[test]
