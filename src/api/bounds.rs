@@ -30,6 +30,7 @@ pub struct Range {
 
 impl Range {
     /// What writes this bound into a schema.
+    #[must_use]
     pub const fn schema(self) -> Self {
         self
     }
@@ -67,6 +68,7 @@ pub struct Span {
 
 impl Span {
     /// What writes this bound into a schema.
+    #[must_use]
     pub const fn schema(self) -> Self {
         self
     }
@@ -108,6 +110,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// What writes this bound into a schema.
+    #[must_use]
     pub const fn schema(self) -> Self {
         self
     }
@@ -167,6 +170,7 @@ pub struct Form {
 
 impl Text {
     /// What writes this bound into a schema.
+    #[must_use]
     pub const fn schema(self) -> Self {
         self
     }

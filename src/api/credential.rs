@@ -2,6 +2,11 @@
 //!
 //! The doc comments below are what `kubectl explain` prints.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "several columns have a type; each is of its own `printcolumn`"
+)]
+
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

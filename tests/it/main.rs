@@ -18,6 +18,7 @@ mod fleet;
 mod net;
 mod run;
 mod support;
+mod tidy;
 mod worker;
 mod worker_exits;
 mod worker_hostile;

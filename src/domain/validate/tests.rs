@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::api::integration::{BreakerMode, Http2, RetryMethods, TlsVersion};
+use crate::api::integration::{BreakerMode, HealthCheck, Http2, RetryMethods, TlsVersion};
 
 fn object(spec: serde_json::Value) -> Integration {
     serde_json::from_value(json!({
@@ -128,7 +128,7 @@ fn what_is_not_set_has_the_defaults_of_the_contract() {
 #[test]
 fn a_health_check_with_nothing_set_has_the_defaults_of_the_contract() {
     let mut object = minimal();
-    object.spec.health_check = Some(Default::default());
+    object.spec.health_check = Some(HealthCheck::default());
     let accepted = integration(&object, &References::default()).unwrap();
     assert_eq!(
         accepted.health_check,

@@ -9,7 +9,6 @@
 //! only this process holds. The first run on a machine builds it, which takes minutes; `tests/cluster/build` says so on
 //! standard error, which libtest does not capture from child processes.
 
-use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -122,21 +121,6 @@ pub fn kubectl(arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .expect("kubectl runs")
-}
-
-/// The object that `found` accepts, once there is one; panics after `seconds`.
-pub async fn eventually<T: Debug, F: Future<Output = Result<T, String>>>(
-    seconds: u64,
-    mut look: impl FnMut() -> F,
-) -> T {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
-    loop {
-        match look().await {
-            Ok(found) => return found,
-            Err(reason) if tokio::time::Instant::now() > deadline => panic!("not within {seconds} s: {reason}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
 }
 
 struct Server {
