@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Secret};
 use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::core::ErrorResponse;
+use kube::core::Status;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -22,8 +22,11 @@ use crate::api::integration::{Integration, IntegrationStatus};
 use crate::api::{GROUP, MANAGER_CREDENTIAL, MANAGER_INTEGRATION, VERSION};
 use crate::domain::key::Key;
 
+pub mod address;
 pub mod connect;
 mod data;
+pub mod installed;
+pub mod lease;
 mod watch;
 
 /// For one call.
@@ -258,7 +261,7 @@ fn tell(error: &kube::Error) -> String {
     }
 }
 
-fn tell_status(status: &ErrorResponse) -> String {
+fn tell_status(status: &Status) -> String {
     let message: String = status.message.chars().take(256).collect();
     format!("{} {}: {message}", status.code, status.reason)
 }

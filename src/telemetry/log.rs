@@ -31,8 +31,8 @@ pub enum Format {
 /// Logs that could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// `RUST_LOG` cannot be understood.
-    #[error("RUST_LOG is not a filter such as `info` or `tidegate=debug`: {0}")]
+    /// What is to be logged cannot be understood.
+    #[error("RUST_LOG or --log-level is not a filter such as `info` or `tidegate=debug`: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
     /// Somebody else set a subscriber before.
     #[error("the log is already set up: {0}")]
@@ -53,9 +53,17 @@ pub fn start<W>(format: Format, writer: W) -> Result<(), LogError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    start_at("info", format, writer)
+}
+
+/// Starts logging to `writer`, at what `RUST_LOG` says or else at `filter`. Once in a process.
+pub fn start_at<W>(filter: &str, format: Format, writer: W) -> Result<(), LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let wanted = match std::env::var("RUST_LOG") {
         Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(text)?,
-        _ => EnvFilter::new("info"),
+        _ => EnvFilter::try_new(filter)?,
     };
     let registry = tracing_subscriber::registry()
         .with(wanted)
