@@ -66,17 +66,13 @@ async fn check<F: Future<Output = ()>>(
     let worker = Arc::new(Dataplane::start([quick(&changing.provider)]));
     changing.now(|| Reply::from(500));
     assert_eq!(worker.get("/").await.status(), 500, "{what}");
-    worker
-        .endpoint(|endpoint| endpoint.circuit.state == CircuitState::Open)
-        .await;
-    // The trial is let through when the time is over; until then a refusal is no trial.
     let tried = Arc::new(AtomicBool::new(false));
     let noted = tried.clone();
     changing.now(move || {
         noted.store(true, Ordering::SeqCst);
         script()
     });
-    tokio::time::sleep(Duration::from_millis(45)).await;
+    worker.until_trial().await;
     exit(worker.clone()).await;
     assert!(tried.load(Ordering::SeqCst), "{what}: the trial reached the provider");
     changing.now(|| Reply::from(200));
@@ -168,15 +164,17 @@ async fn a_trial_whose_answer_is_too_large_lets_go() {
 
 #[tokio::test]
 async fn a_trial_whose_caller_goes_lets_go() {
-    check(
-        "before the head",
-        || Reply::Silence,
-        |worker| async move {
-            let mut socket = TcpStream::connect(worker.address).await.unwrap();
-            socket.write_all(b"GET / HTTP/1.1\r\nHost: api\r\n\r\n").await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        },
-    )
+    let reached = Arc::new(AtomicBool::new(false));
+    let noted = reached.clone();
+    let silent = move || {
+        noted.store(true, Ordering::SeqCst);
+        Reply::Silence
+    };
+    check("before the head", silent, |worker| async move {
+        let mut socket = TcpStream::connect(worker.address).await.unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: api\r\n\r\n").await.unwrap();
+        eventually("the trial", || reached.load(Ordering::SeqCst)).await;
+    })
     .await;
     check("in the body", unending, |worker| async move {
         let mut socket = TcpStream::connect(worker.address).await.unwrap();
@@ -199,7 +197,7 @@ async fn a_trial_whose_caller_breaks_its_own_body_lets_go() {
         changing.now(|| Reply::from(500));
         worker.get("/").await;
         changing.now(|| Reply::from(200));
-        tokio::time::sleep(Duration::from_millis(45)).await;
+        worker.until_trial().await;
         let body =
             futures::stream::iter(body).chain(futures::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
         let request = Request::post("/").body(StreamBody::new(body)).unwrap();
@@ -225,7 +223,7 @@ async fn a_trial_that_is_cut_by_the_end_of_the_drain_lets_go_of_everything() {
     changing.now(|| Reply::from(500));
     worker.get("/").await;
     changing.now(unending);
-    tokio::time::sleep(Duration::from_millis(45)).await;
+    worker.until_trial().await;
     let mut socket = TcpStream::connect(worker.address).await.unwrap();
     socket.write_all(b"GET / HTTP/1.1\r\nHost: api\r\n\r\n").await.unwrap();
     socket.read_exact(&mut [0; 64]).await.unwrap();
@@ -267,7 +265,7 @@ async fn two_hundred_callers_at_once_make_one_trial() {
     worker.get("/").await;
     let before = changing.provider.seen().len();
     changing.now(|| Reply::Silence);
-    tokio::time::sleep(Duration::from_millis(210)).await;
+    worker.until_trial().await;
     let calls: Vec<_> = (0..200)
         .map(|_| {
             let worker = worker.clone();

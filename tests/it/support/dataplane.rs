@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use tidegate::api::integration::{BalancePolicy, BreakerMode, Http2, Protocol, RetryMethods};
+use tidegate::api::integration::{BalancePolicy, BreakerMode, CircuitState, Http2, Protocol, RetryMethods};
 use tidegate::domain::health::{CredentialReport, EndpointReport, Report};
 use tidegate::domain::key::Key;
 use tidegate::domain::plan::*;
@@ -171,6 +171,20 @@ impl Dataplane {
     /// Waits until the first endpoint's report is like this, and gives it.
     pub async fn endpoint(&self, like: impl Fn(&EndpointReport) -> bool) -> EndpointReport {
         self.report(|report| like(&report.endpoints[0])).await.endpoints[0].clone()
+    }
+
+    /// Waits until the first endpoint's circuit is open and lets a trial through.
+    pub async fn until_trial(&self) {
+        let open = self
+            .endpoint(|endpoint| endpoint.circuit.state == CircuitState::Open)
+            .await;
+        let trial = open
+            .circuit
+            .next_trial
+            .expect("a circuit that is not forced has a next trial");
+        // Past the trial's time by what rounding of the two clocks may cost.
+        let trial = trial + jiff::SignedDuration::from_millis(2);
+        super::provider::eventually("the time of the next trial", || jiff::Timestamp::now() > trial).await;
     }
 
     /// Waits until the first credential's report is like this, and gives it.
