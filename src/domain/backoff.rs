@@ -44,4 +44,14 @@ mod tests {
         }
         assert_eq!(delay(0, BASE, MAX, 1.0), BASE);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_wait_is_longer_than_its_ceiling(retry: u32, base: u64, max: u64, random in 0.0..1.0) {
+            let (base, max) = (Duration::from_nanos(base), Duration::from_nanos(max));
+            let wait = delay(retry, base, max, random);
+            proptest::prop_assert!(wait <= max);
+            proptest::prop_assert!(wait <= delay(retry, base, max, 1.0));
+        }
+    }
 }

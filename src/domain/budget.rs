@@ -130,4 +130,30 @@ mod tests {
         budget.deposit(start);
         let _ = budget.withdraw(start);
     }
+
+    proptest::proptest! {
+        /// However requests and retries come, no ten seconds see more retries than the share and the floor of the
+        /// requests of those seconds and the second before (the window is exact to a tenth).
+        #[test]
+        fn no_interval_sees_more_retries_than_the_budget(steps in proptest::collection::vec((0_u64..1500, 0_usize..20, 0_usize..20), 1..60)) {
+            let start = Instant::now();
+            let mut budget = Budget::new(20, INTERVAL, 1, start);
+            let (mut now, mut log) = (0, Vec::new());
+            for (pause, requests, tries) in steps {
+                now += pause;
+                let at = start + Duration::from_millis(now);
+                for _ in 0..requests {
+                    budget.deposit(at);
+                }
+                let granted = (0..tries).filter(|_| budget.withdraw(at)).count();
+                log.push((now, requests, granted));
+            }
+            for (end, ..) in &log {
+                let within = |length: u64| log.iter().filter(move |(at, ..)| at <= end && at + length > *end);
+                let retries: usize = within(9_000).map(|(.., retries)| retries).sum();
+                let requests: usize = within(11_000).map(|(_, requests, _)| requests).sum();
+                proptest::prop_assert!(retries <= requests / 5 + 10, "{} of {} at {} ms", retries, requests, end);
+            }
+        }
+    }
 }

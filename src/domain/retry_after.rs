@@ -9,18 +9,19 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue};
 
 /// The wait that the answer asks for; `None` if it asks for none that can be understood. `Retry-After` outranks the
-/// others, because it is about this answer. Dates in the past are no wait.
+/// others, because it is about this answer; of several, the longest counts. Dates in the past are no wait.
 pub fn wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    match headers.get(http::header::RETRY_AFTER) {
-        Some(value) => retry_after(value, now),
-        None => rate_limit(headers),
-    }
+    let values = headers.get_all(http::header::RETRY_AFTER).iter();
+    values
+        .filter_map(|value| retry_after(value, now))
+        .max()
+        .or_else(|| rate_limit(headers))
 }
 
 fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
-    if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return seconds(text);
+    if let Some(wait) = seconds(text) {
+        return Some(wait);
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(now).unwrap_or(Duration::ZERO))
@@ -42,35 +43,50 @@ fn rate_limit(headers: &HeaderMap) -> Option<Duration> {
         let reset = headers.get("ratelimit-reset")?.to_str().ok()?.trim();
         if remaining == "0" { seconds(reset) } else { None }
     };
-    let structured = headers
-        .get_all("ratelimit")
-        .iter()
-        .filter_map(|value| exhausted(value.to_str().ok()?))
+    let structured = texts(headers, "ratelimit")
+        .filter_map(|field| exhausted(field, headers))
         .max();
     structured.or_else(trio)
 }
 
-/// The longest reset among the policies of a `RateLimit` field that have nothing left.
-fn exhausted(field: &str) -> Option<Duration> {
-    let parameters = |item: &str, separator: char, remaining: &str, reset: &str| {
-        let find = |name: &str| {
-            item.split(separator)
-                .filter_map(|pair| pair.trim().split_once('='))
-                .find(|(key, _)| *key == name)
-        };
-        match (find(remaining), find(reset)) {
-            (Some((_, "0")), Some((_, reset))) => seconds(reset.trim()),
-            _ => None,
-        }
-    };
-    if field.contains(';') {
-        field
-            .split(',')
-            .filter_map(|item| parameters(item, ';', "r", "t"))
-            .max()
-    } else {
-        parameters(field, ',', "remaining", "reset")
+fn texts<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+}
+
+/// The longest wait among the policies of a `RateLimit` field that have nothing left: until the reset, or, where it is
+/// not told, the whole window of the policy as `RateLimit-Policy` tells it.
+fn exhausted(field: &str, headers: &HeaderMap) -> Option<Duration> {
+    if !field.contains(';') {
+        let (remaining, reset) = (parameter(field, ',', "remaining")?, parameter(field, ',', "reset")?);
+        return if remaining == "0" { seconds(reset) } else { None };
     }
+    let waits = field.split(',').filter(|item| parameter(item, ';', "r") == Some("0"));
+    waits
+        .filter_map(|item| match parameter(item, ';', "t") {
+            Some(reset) => seconds(reset),
+            None => window(name(item), headers),
+        })
+        .max()
+}
+
+/// The window of the policy `wanted`.
+fn window(wanted: &str, headers: &HeaderMap) -> Option<Duration> {
+    texts(headers, "ratelimit-policy")
+        .flat_map(|field| field.split(','))
+        .find(|item| name(item) == wanted)
+        .and_then(|item| parameter(item, ';', "w"))
+        .and_then(seconds)
+}
+
+/// What stands before the parameters of an item: the policy's name.
+fn name(item: &str) -> &str {
+    item.split(';').next().unwrap_or_default().trim()
+}
+
+fn parameter<'a>(item: &'a str, separator: char, name: &str) -> Option<&'a str> {
+    item.split(separator)
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value.trim()))
 }
 
 #[cfg(test)]
@@ -85,7 +101,11 @@ mod tests {
             )
         });
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        wait(&headers.collect(), now).map(|wait| wait.as_secs())
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        wait(&map, now).map(|wait| wait.as_secs())
     }
 
     #[test]
@@ -139,6 +159,41 @@ mod tests {
             None
         );
         assert_eq!(wait_for(&[("ratelimit", ";;;==,,")]), None);
+    }
+
+    #[test]
+    fn where_no_reset_is_told_the_window_of_the_policy_counts() {
+        let policy = ("ratelimit-policy", r#""burst";q=10;w=3, "day";q=1000;w=86400"#);
+        assert_eq!(wait_for(&[("ratelimit", r#""burst";r=0"#), policy]), Some(3));
+        assert_eq!(wait_for(&[("ratelimit", r#""burst";r=0;t=1"#), policy]), Some(1));
+        assert_eq!(wait_for(&[("ratelimit", r#""other";r=0"#), policy]), None);
+        assert_eq!(wait_for(&[policy]), None);
+    }
+
+    #[test]
+    fn a_retry_after_that_is_not_understood_is_as_if_it_were_not_there() {
+        assert_eq!(
+            wait_for(&[("retry-after", "-1"), ("ratelimit", r#""d";r=0;t=30"#)]),
+            Some(30)
+        );
+        assert_eq!(wait_for(&[("retry-after", "3"), ("retry-after", "60")]), Some(60));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_ask_for_more_than_a_lifetime(
+            retry_after in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+            limit in r#"("[a-z]{0,3}"|[a-z]{0,3})?(;[rtqw]=[0-9-]{0,25}){0,4},?(;r=0;t=[0-9]{0,30})?"#,
+        ) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&retry_after) {
+                headers.insert("retry-after", value);
+            }
+            headers.insert("ratelimit", HeaderValue::from_str(&limit).unwrap());
+            headers.insert("ratelimit-policy", HeaderValue::from_str(&limit).unwrap());
+            let wait = wait(&headers, SystemTime::UNIX_EPOCH);
+            proptest::prop_assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(10_000 * 366 * 86_400)));
+        }
     }
 
     #[test]
