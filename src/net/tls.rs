@@ -141,7 +141,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
-/// The public roots, loaded when the first plan without a CA of its own asks for them, and shared from then on.
+/// The public roots, loaded when the first plan without a CA of its own asks for them, and shared from then on. The
+/// built-in ones are static data and cost 20 KiB of heap; a mounted store of 150 certificates costs 0.4 MiB.
 fn public_roots() -> Arc<RootCertStore> {
     static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
