@@ -66,8 +66,8 @@ http {{
         command.arg(format!("--listen={address}"));
         command.arg(format!("--admin={}", free_address()?));
         command.arg(format!("--control={}", free_address()?));
-        // `=true` and bare are both fine; the upstream is on this machine.
-        command.args(["--allow-loopback", "--log-level=info"]);
+        // The upstream is on this machine.
+        command.arg("--allow-loopback").env("RUST_LOG", "info");
         Self::start("tidegate", address, &mut command)
     }
 

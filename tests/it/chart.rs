@@ -288,6 +288,29 @@ fn values_become_the_flags_they_stand_for() {
 }
 
 #[test]
+fn the_controller_takes_every_flag_that_the_chart_gives_it() {
+    for values in VALUE_SETS
+        .iter()
+        .filter(|values| !values.iter().any(|value| value.starts_with("worker.extraArgs")))
+    {
+        // `--help` in the end: the line is read, and nothing is started.
+        let arguments = controller_arguments(&objects(values));
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(&arguments)
+            .arg("--help")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        let help = String::from_utf8(output.stdout).unwrap();
+        for argument in arguments.iter().skip(1) {
+            let flag = argument.split('=').next().unwrap();
+            assert!(help.contains(flag), "`tidegate controller` does not know {flag}");
+        }
+    }
+}
+
+#[test]
 fn the_documentation_names_every_value_with_its_default() {
     let values: Value =
         serde_saphyr::from_str(&std::fs::read_to_string(root().join("charts/tidegate/values.yaml")).unwrap()).unwrap();

@@ -57,6 +57,12 @@ const CONTROLLER: &[(&str, &str, &str, &str)] = &[
         "the same",
     ),
     (
+        "discovery.k8s.io",
+        "endpointslices [kubernetes]",
+        "get",
+        "the API server's own addresses, which workers refuse",
+    ),
+    (
         "events.k8s.io",
         "events",
         "create patch",
@@ -68,7 +74,7 @@ const CONTROLLER: &[(&str, &str, &str, &str)] = &[
 const CONTROLLER_AT_HOME: &[(&str, &str, &str, &str)] = &[(
     "coordination.k8s.io",
     "leases",
-    "create get patch update",
+    "create get update",
     "one of the replicas works",
 )];
 
@@ -85,6 +91,10 @@ fn granted(role: &Value) -> Rights {
     for rule in role["rules"].as_array().unwrap() {
         for group in list(&rule["apiGroups"]) {
             for resource in list(&rule["resources"]) {
+                let resource = match &rule["resourceNames"] {
+                    Value::Null => resource,
+                    names => format!("{resource} [{}]", list(names).join(" ")),
+                };
                 for verb in list(&rule["verbs"]) {
                     rights.insert((group.clone(), resource.clone(), verb));
                 }
