@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io::{IsTerminal, Write};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -68,18 +69,13 @@ where
     let registry = tracing_subscriber::registry()
         .with(wanted)
         .with(filter_fn(is_ours_or_harmless));
-    match format {
-        Format::Json => registry.with(JsonLines { writer }).try_init()?,
-        Format::Human => {
-            // https://no-color.org
-            let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let lines = tracing_subscriber::fmt::layer()
-                .compact()
-                .with_target(false)
-                .with_ansi(colours);
-            registry.with(lines.with_writer(writer)).try_init()?;
-        }
-    }
+    let render = match format {
+        Format::Json => json,
+        // https://no-color.org
+        Format::Human if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) => human,
+        Format::Human => human_in_colour,
+    };
+    registry.with(Lines { writer, render }).try_init()?;
     Ok(())
 }
 
@@ -88,22 +84,23 @@ fn is_ours_or_harmless(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || target == "tidegate" || target.starts_with("tidegate::")
 }
 
-/// The layer that writes JSON lines.
-struct JsonLines<W> {
+/// The layer that writes lines.
+struct Lines<W> {
     writer: W,
+    render: fn(&Metadata<'_>, Map<String, Value>, Timestamp) -> String,
 }
 
 /// Fields of a span, kept with it.
 struct SpanFields(Map<String, Value>);
 
-impl<S, W> Layer<S> for JsonLines<W>
+impl<S, W> Layer<S> for Lines<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + 'static,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Map::new();
-        attributes.record(&mut JsonVisitor(&mut fields));
+        attributes.record(&mut Fields(&mut fields));
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(SpanFields(fields));
         }
@@ -113,7 +110,7 @@ where
         if let Some(span) = context.span(id)
             && let Some(SpanFields(fields)) = span.extensions_mut().get_mut()
         {
-            values.record(&mut JsonVisitor(fields));
+            values.record(&mut Fields(fields));
         }
     }
 
@@ -124,17 +121,58 @@ where
                 line.extend(fields.clone());
             }
         }
-        event.record(&mut JsonVisitor(&mut line));
-        // Set last, so that no field of an event can pass for one of these.
+        event.record(&mut Fields(&mut line));
         let metadata = event.metadata();
-        line.insert("level".into(), level(*metadata.level()).into());
-        line.insert("ts".into(), jiff::Timestamp::now().to_string().into());
-        line.insert("logger".into(), metadata.target().into());
-        let mut bytes = Value::Object(line).to_string().into_bytes();
-        bytes.push(b'\n');
+        let mut text = (self.render)(metadata, line, Timestamp::now());
+        text.push('\n');
         // A log that cannot be written has nowhere to say so.
-        let _ = self.writer.make_writer_for(metadata).write_all(&bytes);
+        let _ = self.writer.make_writer_for(metadata).write_all(text.as_bytes());
     }
+}
+
+fn json(metadata: &Metadata<'_>, mut fields: Map<String, Value>, now: Timestamp) -> String {
+    // Set last, so that no field of an event can pass for one of these.
+    fields.insert("level".into(), level(*metadata.level()).into());
+    fields.insert("ts".into(), now.to_string().into());
+    fields.insert("logger".into(), metadata.target().into());
+    Value::Object(fields).to_string()
+}
+
+/// Fields that machines want; a person who does too sets another format by redirecting standard error.
+const FOR_MACHINES: [&str; 8] = [
+    "request_id",
+    "bytes",
+    "head_ms",
+    "controller",
+    "object",
+    "kind",
+    "action",
+    "signal",
+];
+
+/// `time LEVEL message key=value …`, on one line whatever is in it.
+fn human(metadata: &Metadata<'_>, mut fields: Map<String, Value>, now: Timestamp) -> String {
+    let message = fields.remove("msg").as_ref().map(plain).unwrap_or_default();
+    let mut text = format!("{} {:5} {message}", now.strftime("%H:%M:%S"), metadata.level());
+    for (name, value) in fields.iter().filter(|(name, _)| !FOR_MACHINES.contains(&name.as_str())) {
+        text.extend([" ", name, "=", &plain(value)]);
+    }
+    text
+}
+
+fn human_in_colour(metadata: &Metadata<'_>, fields: Map<String, Value>, now: Timestamp) -> String {
+    let colour = match *metadata.level() {
+        Level::ERROR => "31",
+        Level::WARN => "33",
+        _ => return human(metadata, fields, now),
+    };
+    format!("\x1b[{colour}m{}\x1b[0m", human(metadata, fields, now))
+}
+
+/// A value without anything that a terminal would take for a command.
+fn plain(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn level(level: Level) -> &'static str {
@@ -148,9 +186,9 @@ fn level(level: Level) -> &'static str {
 }
 
 /// Takes fields over into a JSON object; `message` becomes `msg`.
-struct JsonVisitor<'a>(&'a mut Map<String, Value>);
+struct Fields<'a>(&'a mut Map<String, Value>);
 
-impl JsonVisitor<'_> {
+impl Fields<'_> {
     fn set(&mut self, field: &Field, value: Value) {
         let name = match field.name() {
             "message" => "msg",
@@ -160,7 +198,7 @@ impl JsonVisitor<'_> {
     }
 }
 
-impl Visit for JsonVisitor<'_> {
+impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.set(field, value.into());
     }
@@ -221,18 +259,31 @@ mod tests {
     }
 
     fn lines_of(what: impl FnOnce()) -> Vec<Value> {
+        let lines = text_of(json, what);
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn text_of(render: fn(&Metadata<'_>, Map<String, Value>, Timestamp) -> String, what: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
         let subscriber = tracing_subscriber::registry()
             .with(EnvFilter::new("trace"))
             .with(filter_fn(is_ours_or_harmless))
-            .with(JsonLines {
+            .with(Lines {
                 writer: move || writer.clone(),
+                render,
             });
         tracing::subscriber::with_default(subscriber, what);
         let bytes = sink.0.lock().unwrap().clone();
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_for_a_person_is_one_line_without_commands_to_the_terminal() {
+        let text = text_of(human, || {
+            tracing::warn!(name = "a\x1b[2J\nb", request_id = "x", status = 200, "all\nwell");
+        });
+        assert!(text.ends_with(" WARN  all well name=a [2J b status=200\n"), "{text}");
     }
 
     #[test]
