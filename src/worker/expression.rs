@@ -16,15 +16,8 @@ use cel::{Context, Program, Value};
 use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
 
-/// Longest expression, in bytes; the schema has the same bound.
-const TEXT: usize = 1024;
-/// Most loops in one expression.
-const LOOPS: usize = 2;
-/// Deepest nesting of brackets and of `?`.
-const NESTING: usize = 32;
-/// Stack of the thread that parses or evaluates, in bytes. Pages that are not touched cost nothing; the parser takes
-/// more than 128 KiB for each bracket in a debug build.
-const STACK: usize = 64 << 20;
+use crate::domain::expression::{self, InvalidExpression};
+
 /// Most of a body that is looked at, in bytes.
 pub const BODY: usize = 64 * 1024;
 
@@ -64,14 +57,9 @@ pub struct Certificate {
 /// An expression that gives no answer. Nothing of what the provider sent is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpressionError {
-    /// It does not compile.
-    #[error("the expression is not valid CEL: {0}")]
-    Invalid(String),
-    /// It is larger than what can be bounded.
-    #[error(
-        "the expression must be at most {TEXT} bytes long and have at most {LOOPS} of `all`, `exists`, `exists_one`, `filter` and `map`"
-    )]
-    TooLarge,
+    /// It does not compile, or asks for more than can be bounded.
+    #[error("the expression {0}")]
+    Invalid(#[from] InvalidExpression),
     /// It refers to something that the answer does not have, or mixes types.
     #[error("the expression could not be evaluated on this answer")]
     Failed,
@@ -86,16 +74,8 @@ pub enum ExpressionError {
 impl Expression {
     /// Compiles `text`.
     pub fn compile(text: &str) -> Result<Self, ExpressionError> {
-        if text.len() > TEXT || loops(text) > LOOPS || nesting(text) > NESTING {
-            return Err(ExpressionError::TooLarge);
-        }
-        let owned = text.to_owned();
-        let program = deep_thread(move || Program::compile(&owned).map_err(|error| error.to_string()))?
-            .join()
-            .unwrap_or_else(|_| Err("the parser failed".to_owned()))
-            .map_err(|error| ExpressionError::Invalid(first_line(&error)))?;
         Ok(Self {
-            program: Arc::new(program),
+            program: Arc::new(expression::compile(text)?),
         })
     }
 
@@ -106,65 +86,18 @@ impl Expression {
             let permit = ONE_AT_A_TIME.acquire().await.map_err(|_| ExpressionError::Failed)?;
             // The permit moves into the thread: an evaluation that outlives its deadline still keeps others away.
             let (answer, answered) = oneshot::channel();
-            deep_thread(move || {
+            expression::deep_thread(move || {
                 let _permit = permit;
                 // Nobody waits any more after a timeout.
                 let _ = answer.send(evaluate(&program, seen));
-            })?;
+            })
+            .map_err(|_| ExpressionError::Failed)?;
             answered.await.unwrap_or(Err(ExpressionError::Failed))
         };
         tokio::time::timeout(timeout, evaluation)
             .await
             .unwrap_or(Err(ExpressionError::Timeout))
     }
-}
-
-fn deep_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<std::thread::JoinHandle<T>, ExpressionError> {
-    std::thread::Builder::new()
-        .name("expression".into())
-        .stack_size(STACK)
-        .spawn(work)
-        .map_err(|_| ExpressionError::Failed)
-}
-
-/// What a parser says is about the text of the manifest alone; one short line of it is enough.
-fn first_line(error: &str) -> String {
-    error.lines().next().unwrap_or_default().chars().take(128).collect()
-}
-
-/// How many loops `text` can have at most: every name of one followed by a parenthesis counts, even inside a string.
-fn loops(text: &str) -> usize {
-    let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    [
-        "all(",
-        "exists(",
-        "exists_one(",
-        "filter(",
-        "map(",
-        "transformList(",
-        "transformMap(",
-        "transformMapEntry(",
-    ]
-    .iter()
-    .map(|name| text.matches(name).count())
-    .sum()
-}
-
-/// How deep `text` can nest at most; brackets inside a string count too.
-fn nesting(text: &str) -> usize {
-    let conditions = text.matches('?').count();
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for c in text.chars() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest + conditions
 }
 
 fn evaluate(program: &Program, mut seen: Seen) -> Result<bool, ExpressionError> {
@@ -249,21 +182,39 @@ mod tests {
     #[test]
     fn expressions_that_could_run_for_long_are_refused() {
         let nested = "body.map(a, body.map(b, body . map (c, 1))).size() > 0";
-        assert_eq!(Expression::compile(nested).unwrap_err(), ExpressionError::TooLarge);
-        let long = format!("status == 200{}", " ".repeat(TEXT));
-        assert_eq!(Expression::compile(&long).unwrap_err(), ExpressionError::TooLarge);
+        assert_eq!(
+            Expression::compile(nested).unwrap_err(),
+            ExpressionError::Invalid(InvalidExpression::TooLarge)
+        );
+        let long = format!("status == 200{}", " ".repeat(expression::TEXT));
+        assert_eq!(
+            Expression::compile(&long).unwrap_err(),
+            ExpressionError::Invalid(InvalidExpression::TooLarge)
+        );
     }
 
     #[tokio::test]
     async fn the_deepest_text_that_fits_overflows_no_stack() {
         for text in [
             format!("{}1{} == 1", "(".repeat(500), ")".repeat(500)),
-            format!("{}1{} == 1", "(".repeat(NESTING), ")".repeat(NESTING)),
+            format!(
+                "{}1{} == 1",
+                "(".repeat(expression::NESTING),
+                ")".repeat(expression::NESTING)
+            ),
             format!("{}true", "!".repeat(1000)),
             format!("{}1 == 1", "-".repeat(1000)),
             format!("a{}", ".a".repeat(500)),
-            format!("{}1{} == 1", "[".repeat(NESTING), "]".repeat(NESTING)),
-            format!("{}true{}", "true?".repeat(NESTING), ":true".repeat(NESTING)),
+            format!(
+                "{}1{} == 1",
+                "[".repeat(expression::NESTING),
+                "]".repeat(expression::NESTING)
+            ),
+            format!(
+                "{}true{}",
+                "true?".repeat(expression::NESTING),
+                ":true".repeat(expression::NESTING)
+            ),
             format!("true{}", "&&true".repeat(160)),
             format!("1{}", "+1".repeat(500)),
         ] {
