@@ -103,7 +103,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// Cuts `:port` off. A port is one to five digits from 1 to 65535.
+/// Cuts `:port` off. A port is a number from 1 to 65535 without leading zeros.
 fn split_port(text: &str) -> Result<(&str, Option<u16>), InvalidPattern> {
     let colon = match text.rfind(']') {
         Some(bracket) => match &text[bracket + 1..] {
@@ -115,13 +115,11 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), InvalidPattern> {
     };
     let Some(colon) = colon else { return Ok((text, None)) };
     let digits = &text[colon + 1..];
-    if !(1..=5).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(InvalidPattern);
     }
-    match digits.parse() {
-        Ok(port) if port > 0 => Ok((&text[..colon], Some(port))),
-        _ => Err(InvalidPattern),
-    }
+    let port = digits.parse().map_err(|_| InvalidPattern)?;
+    Ok((&text[..colon], Some(port)))
 }
 
 /// The host in its one canonical form: lower case, no trailing dot, an address as an address.

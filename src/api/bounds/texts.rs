@@ -24,7 +24,8 @@ pub const OBJECT_NAME: Text = Text {
     forms: &[Form {
         cel: r"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
         must: "must be the name of an object: DNS labels of lower-case letters, digits and '-', joined by '.'",
-        holds: |text| text.split('.').all(is_label),
+        // As in Kubernetes, it is the whole that has a bound, not each label.
+        holds: |text| text.split('.').all(is_label_of_any_length),
     }],
 };
 
@@ -71,7 +72,10 @@ pub const ENDPOINT_URL: Text = Text {
         Form {
             cel: "isURL(self) && self.matches('^[!-.0-~][!-~]*$')",
             must: "must be an absolute URL such as 'https://api.example.com/v1', in ASCII",
-            holds: |text| text.bytes().all(|byte| byte.is_ascii_graphic()) && Url::parse(text).is_ok(),
+            holds: |text| {
+                let is_ascii = text.bytes().all(|byte| byte.is_ascii_graphic());
+                is_ascii && has_whole_escapes(text) && Url::parse(text).is_ok()
+            },
         },
         Form {
             cel: "self.matches('^(?i:https?)://[^/]')",
@@ -256,7 +260,11 @@ pub fn amount(text: &str) -> Option<u128> {
 }
 
 fn is_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
+    text.len() <= 63 && is_label_of_any_length(text)
+}
+
+fn is_label_of_any_length(text: &str) -> bool {
+    !text.is_empty()
         && text
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -270,7 +278,16 @@ fn authority(url: &str) -> &str {
     &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]
 }
 
-/// The URL parser would decode `%2e` and read a backslash as a slash; the API server does neither, so both are refused.
+/// The URL parser would decode `%2e` in a host, which the API server does not, and takes signs that no host has.
 fn has_plain_host(text: &str) -> bool {
-    !authority(text).contains(['%', '\\']) && Url::parse(text).is_ok_and(|url| url.has_host())
+    let authority = authority(text);
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
+    host_and_port.bytes().all(is_sign) && Url::parse(text).is_ok_and(|url| url.has_host())
+}
+
+/// Whether every `%` begins an escape; the URL parser does not mind others.
+fn has_whole_escapes(text: &str) -> bool {
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    text.split('%').skip(1).all(is_escape)
 }

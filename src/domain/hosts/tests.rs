@@ -85,6 +85,7 @@ fn what_is_not_a_pattern_is_refused() {
         "[fe80::1%eth0]",
         "example.org:",
         "example.org:0",
+        "example.org:0443",
         "example.org:65536",
         "example.org:+443",
         "example.org:443:443",

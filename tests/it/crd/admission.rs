@@ -9,6 +9,7 @@ use tidegate::api::credential::Credential;
 use tidegate::api::integration::Integration;
 use tidegate::domain::validate::{self, Problem, References, Violation};
 
+use super::odd;
 use super::table::{self, Bad, patched};
 use crate::support::apiserver::{self, Place};
 
@@ -46,30 +47,83 @@ async fn good_manifests_are_taken() {
 
 #[test]
 fn validation_refuses_the_same_integrations_for_the_same_fields() {
-    let problems = |manifest: Value| match decode::<Integration>(manifest) {
-        Err(undecodable) => vec![undecodable],
-        Ok(object) => match validate::integration(&object, &References::default()) {
-            Ok(_) => Vec::new(),
-            Err(problems) => problems
-                .into_iter()
-                .filter_map(|problem| match problem {
-                    Problem::InvalidSpec(violation) => Some(violation),
-                    _ => None,
-                })
-                .collect(),
-        },
-    };
-    let found = disagreements(INTEGRATION, table::INTEGRATIONS, table::GOOD_INTEGRATIONS, problems);
+    let found = disagreements(
+        INTEGRATION,
+        table::INTEGRATIONS,
+        table::GOOD_INTEGRATIONS,
+        integration_violations,
+    );
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
 fn validation_refuses_the_same_credentials_for_the_same_fields() {
-    let problems = |manifest: Value| match decode::<Credential>(manifest) {
-        Err(undecodable) => vec![undecodable],
-        Ok(object) => validate::credential_spec(&object.spec),
-    };
-    let found = disagreements(CREDENTIAL, table::CREDENTIALS, table::GOOD_CREDENTIALS, problems);
+    let found = disagreements(
+        CREDENTIAL,
+        table::CREDENTIALS,
+        table::GOOD_CREDENTIALS,
+        credential_violations,
+    );
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Odd strings in every field that takes one: what the API server refuses, validation refuses too, and the other way
+/// round but for what CEL cannot express (whether a label is too long, an address well-formed, an expression CEL).
+#[tokio::test]
+async fn both_judges_agree_on_odd_strings() {
+    let place = apiserver::namespace("odd").await;
+    let mut found = Vec::new();
+    for (good, pointer, stricter, odd_for_this) in [
+        (INTEGRATION, "/spec/endpoints/0/name", false, odd::NAMES),
+        (INTEGRATION, "/spec/endpoints/0/url", true, odd::URLS),
+        (INTEGRATION, "/spec/credentialRefs/0/name", false, odd::NAMES),
+        (INTEGRATION, "/spec/tls/caRef/key", false, odd::NAMES),
+        (INTEGRATION, "/spec/tls/serverName", false, odd::HOSTS),
+        (INTEGRATION, "/spec/timeouts/connect", false, odd::DURATIONS),
+        (INTEGRATION, "/spec/limits/headers", false, odd::AMOUNTS),
+        (INTEGRATION, "/spec/healthCheck/path", false, odd::PATHS),
+        (INTEGRATION, "/spec/healthCheck/expect/statuses/0", false, odd::STATUSES),
+        (
+            INTEGRATION,
+            "/spec/healthCheck/expect/expression",
+            true,
+            &["true", "status ==", "("],
+        ),
+        (
+            INTEGRATION,
+            "/spec/workers/resources/limits/memory",
+            false,
+            odd::AMOUNTS,
+        ),
+        (INTEGRATION, "/spec/access/namespaces/0", false, odd::NAMES),
+        (CREDENTIAL, "/spec/allowedHosts/0", true, odd::HOSTS),
+        (CREDENTIAL, "/spec/apiKey/name", false, odd::SIGNS),
+        (CREDENTIAL, "/spec/apiKey/prefix", false, odd::SIGNS),
+    ] {
+        for odd in odd::anywhere()
+            .into_iter()
+            .chain(odd_for_this.iter().map(ToString::to_string))
+        {
+            let mut manifest = patched(good, "{}");
+            *manifest.pointer_mut(pointer).unwrap() = Value::String(odd.clone());
+            let ours = if good == INTEGRATION {
+                integration_violations(manifest.clone())
+            } else {
+                credential_violations(manifest.clone())
+            };
+            let theirs = create(&place, manifest, true).await;
+            let shown: String = odd.chars().take(40).collect();
+            match (ours.is_empty(), theirs) {
+                (true, Err(error)) => {
+                    found.push(format!("{pointer} {shown:?}: refused by the API server alone: {error}"))
+                }
+                (false, Ok(_)) if !stricter => {
+                    found.push(format!("{pointer} {shown:?}: refused by us alone: {ours:?}"))
+                }
+                _ => (),
+            }
+        }
+    }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -114,6 +168,28 @@ fn disagreements(good: &str, bad: &[Bad], fine: &[&str], judge: impl Fn(Value) -
         }
     }
     found
+}
+
+fn integration_violations(manifest: Value) -> Vec<Violation> {
+    let problems = match decode::<Integration>(manifest) {
+        Err(undecodable) => return vec![undecodable],
+        Ok(object) => validate::integration(&object, &References::default())
+            .err()
+            .unwrap_or_default(),
+    };
+    let invalid = |problem| match problem {
+        Problem::InvalidSpec(violation) => Some(violation),
+        // The references are not there, which is not what is asked here.
+        _ => None,
+    };
+    problems.into_iter().filter_map(invalid).collect()
+}
+
+fn credential_violations(manifest: Value) -> Vec<Violation> {
+    match decode::<Credential>(manifest) {
+        Err(undecodable) => vec![undecodable],
+        Ok(object) => validate::credential_spec(&object.spec),
+    }
 }
 
 /// As the file adapter decodes: with the path of what does not decode.
