@@ -62,7 +62,7 @@ where
         () = stop.cancelled() => return,
     };
     let Ok(Ok((first, is_http2))) = first else { return };
-    let vitals = Arc::new(Vitals::new());
+    let vitals = Arc::new(Vitals::default());
     let noted = vitals.clone();
     let service = service_fn(move |request| {
         let under_way = noted.begin();
@@ -78,19 +78,19 @@ where
             }))
         }
     });
-    let framing = (!is_http2).then(Framing::new);
+    let framing = (!is_http2).then(Framing::default);
     let wire = TokioIo::new(Wire::new(socket, first, framing, vitals.clone()));
     if is_http2 {
         let connection = pin!(http2_builder(bounds).serve_connection(wire, service));
         watch(connection, &vitals, bounds.patience, &stop, |connection| {
-            connection.graceful_shutdown()
+            connection.graceful_shutdown();
         })
         .await;
     } else {
         let mut connection = http1_builder(bounds).serve_connection(wire, service);
         let pinned = Pin::new(&mut connection);
         if watch(pinned, &vitals, bounds.patience, &stop, |connection| {
-            connection.graceful_shutdown()
+            connection.graceful_shutdown();
         })
         .await
         {

@@ -65,9 +65,9 @@ struct Line {
     last: u8,
 }
 
-impl Framing {
+impl Default for Framing {
     /// At the start of a connection.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             state: State::Start,
             line: Line {
@@ -79,7 +79,9 @@ impl Framing {
             chunked: false,
         }
     }
+}
 
+impl Framing {
     /// What the connection waits for after the bytes that were read so far.
     pub fn phase(&self) -> Phase {
         match self.state {
@@ -147,8 +149,8 @@ impl Framing {
             self.line.join(tail, &mut whole)
         };
         self.state = match self.state {
-            // RFC 9112 2.2: an empty line before a request line is to be ignored.
-            State::Start | State::RequestLine if line.is_empty() => State::Start,
+            // RFC 9112 2.2: an empty line before a request line is to be ignored; after trailers it ends the request.
+            State::Start | State::RequestLine | State::Trailer if line.is_empty() => State::Start,
             State::Start | State::RequestLine => {
                 (self.length, self.chunked) = (None, false);
                 State::Header
@@ -168,13 +170,11 @@ impl Framing {
                 size => State::ChunkData(size),
             },
             State::ChunkEnd if line.is_empty() => State::ChunkSize,
-            State::ChunkEnd => return Err(Ambiguous),
-            State::Trailer if line.is_empty() => State::Start,
             State::Trailer => {
                 refuse_folding(line)?;
                 State::Trailer
             }
-            State::Body(_) | State::ChunkData(_) | State::Refused => return Err(Ambiguous),
+            State::ChunkEnd | State::Body(_) | State::ChunkData(_) | State::Refused => return Err(Ambiguous),
         };
         Ok(())
     }

@@ -22,9 +22,9 @@ pub struct Record {
     last: Option<(HealthReason, String)>,
 }
 
-impl Record {
+impl Default for Record {
     /// Nothing is known.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             health: Health::Unknown,
             reason: HealthReason::NoReport,
@@ -33,7 +33,9 @@ impl Record {
             last: None,
         }
     }
+}
 
+impl Record {
     /// Takes in what a probe found, and what all probes come to.
     pub fn probed(&mut self, finding: &Finding, health: Health) {
         let (reason, message) = match finding {
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_reason_of_a_probe_belongs_to_the_health_that_is_shown() {
-        let mut record = Record::new();
+        let mut record = Record::default();
         let mut probe = |finding: Finding, health| {
             record.probed(&finding, health);
             (record.health, record.reason)
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn traffic_makes_an_endpoint_healthy_and_failures_in_a_row_unhealthy() {
-        let mut record = Record::new();
+        let mut record = Record::default();
         let mut serve = |well, circuit| {
             if well {
                 record.served(circuit);
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_circuit_that_is_reset_leaves_nothing_known() {
-        let mut record = Record::new();
+        let mut record = Record::default();
         record.failed(
             CircuitState::Open,
             1,
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_message_has_at_most_256_characters() {
-        let mut record = Record::new();
+        let mut record = Record::default();
         let finding = Finding::Bad {
             reason: HealthReason::ProbeFailed,
             message: "é".repeat(300),

@@ -14,9 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{HOST, HeaderName};
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,8 +29,10 @@ use crate::net::{Connection, DialError, Dialer, Target};
 use super::body::outgoing::Outgoing;
 
 pub mod alone;
+mod fit;
 mod idle;
 
+use fit::{fit_http1, fit_http2, keep_alive_timeout};
 use idle::{Idle, Shelf};
 
 /// Connections to one endpoint.
@@ -300,44 +300,7 @@ impl Pool {
     }
 }
 
-/// HTTP/1 has the host in a header and the rest in the request line.
-fn fit_http1(request: &mut Request<Outgoing>, uri: &Uri) {
-    let target = uri
-        .path_and_query()
-        .cloned()
-        .unwrap_or_else(|| PathAndQuery::from_static("/"));
-    *request.version_mut() = Version::HTTP_11;
-    *request.uri_mut() = Uri::from(target);
-    if let Some(host) = uri
-        .authority()
-        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    {
-        request.headers_mut().insert(HOST, host);
-    }
-}
-
-/// HTTP/2 has all of it in pseudo headers, made from the URI.
-fn fit_http2(request: &mut Request<Outgoing>, uri: &Uri) {
-    *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri.clone();
-    request.headers_mut().remove(HOST);
-}
-
 enum Open {
     Shared(http2::SendRequest<Outgoing>, bool),
     Exclusive(http1::SendRequest<Outgoing>, OwnedSemaphorePermit, bool),
-}
-
-/// `Keep-Alive: timeout=N`, less a second for the way: a server that says so closes then, and a request that is on its
-/// way at that moment is lost.
-fn keep_alive_timeout<B>(response: &Response<B>) -> Option<Duration> {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    let value = response.headers().get(KEEP_ALIVE)?.to_str().ok()?;
-    let seconds: u64 = value
-        .split(',')
-        .find_map(|part| part.trim().strip_prefix("timeout="))?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds.saturating_sub(1)))
 }

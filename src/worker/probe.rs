@@ -122,9 +122,8 @@ async fn probe(
         Some(Err(error)) => bad(HealthReason::ProbeFailed, error.to_string()),
         Some(Ok(expression)) => {
             let (head, body) = response.into_parts();
-            let body = match read(body).await {
-                Ok(body) => body,
-                Err(_) => return bad(HealthReason::ProbeFailed, "the answer broke off"),
+            let Ok(body) = read(body).await else {
+                return bad(HealthReason::ProbeFailed, "the answer broke off");
             };
             let seen = see(status, &head.headers, body, certificate.as_ref());
             match expression.holds(seen, plan.timeout).await {

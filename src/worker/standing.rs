@@ -64,7 +64,7 @@ impl Standing {
         let (now, wall) = (now(), Timestamp::now());
         let consecutive_failures = settings.consecutive_failures;
         let breaker = Breaker::new(settings, rand::random(), now);
-        let mut record = Record::new();
+        let mut record = Record::default();
         if probing.is_none() {
             record.circuit_changed(breaker.snapshot().state);
         }
@@ -105,7 +105,7 @@ impl Standing {
                 (None, None) => {}
                 (probing, _) => {
                     *probing = probes.map(|plan| Probing::new(plan.unhealthy_threshold, plan.healthy_threshold));
-                    state.record = Record::new();
+                    state.record = Record::default();
                     if state.probing.is_none() {
                         state.record.circuit_changed(state.breaker.snapshot().state);
                     }

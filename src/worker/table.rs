@@ -13,39 +13,28 @@
 //! A plan that cannot be used changes nothing: the last good one keeps serving, and the report keeps saying which.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::HeaderName;
-use http::uri::Scheme;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::domain::balance::Balancer;
-use crate::domain::breaker::Settings as BreakerSettings;
-use crate::domain::hosts::HostPattern;
 use crate::domain::key::Key;
-use crate::domain::plan::{self, CredentialPlan, EndpointPlan, Plan};
-use crate::domain::probing::Probing;
 use crate::net::policy::AddressPolicy;
-use crate::net::tls::{self, TlsError};
-use crate::net::{Dialer, Target, TlsTarget};
-use crate::telemetry::worker_metrics::{EndpointMetrics, IntegrationMetrics};
+use crate::net::tls::TlsError;
 
 use super::connection::Bounds;
-use super::endpoint::{Address, Endpoint, UnusableUrl};
-use super::layer::admit::Admission;
-use super::layer::authenticate::Credential;
-use super::layer::retry::Retries;
-use super::pool::{self, Pool};
+use super::endpoint::UnusableUrl;
 use super::probe;
-use super::report::Bulletin;
 use super::route::Routes;
 use super::stack::Stack;
-use super::standing::Standing;
 use super::wire::Patience;
 use super::{Plans, Reports};
+
+use build::Parts;
+
+mod build;
 
 /// How long a caller may take for the head of a request, and for the first byte of a connection.
 const HEAD: Duration = Duration::from_secs(10);
@@ -81,10 +70,8 @@ pub struct Directory {
 /// The Integrations that are served.
 #[derive(Debug)]
 pub struct Table {
-    policy: AddressPolicy,
-    dialer: Dialer,
+    parts: Parts,
     localhost_names: bool,
-    reports: Arc<watch::Sender<Reports>>,
     served: BTreeMap<Key, Arc<Stack>>,
     /// The probes of each stack; dropping them ends them.
     probes: BTreeMap<Key, JoinSet<()>>,
@@ -96,12 +83,9 @@ impl Table {
     pub fn new(policy: AddressPolicy, localhost_names: bool, reports: Arc<watch::Sender<Reports>>) -> Self {
         let served = BTreeMap::new();
         let directory = Arc::new(ArcSwap::from_pointee(directory(&served, localhost_names)));
-        let dialer = Dialer::new(Arc::new(policy.clone()));
         Self {
-            policy,
-            dialer,
+            parts: Parts::new(policy, reports),
             localhost_names,
-            reports,
             served,
             probes: BTreeMap::new(),
             directory,
@@ -121,7 +105,7 @@ impl Table {
             if old.is_some_and(|stack| stack.plan == *plan) {
                 continue;
             }
-            match self.build(key, plan, old) {
+            match self.parts.build(key, plan, old) {
                 Ok(stack) => changed.push((key.clone(), Arc::new(stack))),
                 Err(error) => tracing::error!(
                     namespace = &*key.namespace,
@@ -163,134 +147,6 @@ impl Table {
             self.probes.remove(&stack.plan.integration);
         }
     }
-
-    fn build(&self, key: &Key, plan: &Arc<Plan>, old: Option<&Arc<Stack>>) -> Result<Stack, UnusablePlan> {
-        if plan.format > plan::FORMAT {
-            return Err(UnusablePlan::Format {
-                found: plan.format,
-                known: plan::FORMAT,
-            });
-        }
-        // Of an Integration that was deleted and made anew nothing is known; its series in the metrics go on.
-        let same = old.filter(|old| old.plan.uid == plan.uid);
-        let bulletin = old.map_or_else(
-            || Arc::new(Bulletin::new(key.clone(), self.reports.clone())),
-            |old| old.bulletin.clone(),
-        );
-        let metrics = old.map_or_else(|| Arc::new(IntegrationMetrics::new(key)), |old| old.metrics.clone());
-        let credentials: Vec<_> = plan.credentials.iter().map(|plan| credential(plan, same)).collect();
-        let injected: Arc<[HeaderName]> = credentials.iter().filter_map(Credential::header).collect();
-        // All that can fail comes before anything that is shared with the old stack is touched.
-        let mut places = Vec::with_capacity(plan.endpoints.len());
-        for endpoint in &plan.endpoints {
-            let address = Address::parse(&endpoint.name, &endpoint.url)?;
-            let known = old.and_then(|old| find(old, &endpoint.name));
-            let pool = self.pool(plan, &address, known.map(|known| known.pool()))?;
-            places.push((address, pool));
-        }
-        let mut endpoints = Vec::with_capacity(plan.endpoints.len());
-        for (endpoint, (address, pool)) in plan.endpoints.iter().zip(places) {
-            let known = old.and_then(|old| find(old, &endpoint.name));
-            let standing = self.standing(plan, endpoint, known.zip(same), &bulletin, known);
-            let (allowed, not_allowed) = allowed(&plan.credentials, &address);
-            let name = endpoint.name.clone();
-            endpoints.push(Arc::new(Endpoint::new(
-                name,
-                address,
-                pool,
-                standing,
-                allowed,
-                not_allowed,
-            )));
-        }
-        let admission = same.map_or_else(
-            || Arc::new(Admission::new(&plan.concurrency)),
-            |same| {
-                same.admission.resize(&plan.concurrency);
-                same.admission.clone()
-            },
-        );
-        let retries = same.map_or_else(
-            || Retries::new(&plan.retries),
-            |same| same.retries.following(&plan.retries),
-        );
-        Ok(Stack {
-            plan: plan.clone(),
-            endpoints,
-            credentials,
-            admission,
-            retries,
-            balancer: Mutex::new(Balancer::new(plan.balance, &plan.endpoints)),
-            metrics,
-            bulletin,
-            injected,
-        })
-    }
-
-    fn standing(
-        &self,
-        plan: &Plan,
-        endpoint: &EndpointPlan,
-        same: Option<(&Arc<Endpoint>, &Arc<Stack>)>,
-        bulletin: &Arc<Bulletin>,
-        named: Option<&Arc<Endpoint>>,
-    ) -> Arc<Standing> {
-        let settings = BreakerSettings::new(&plan.breaker, plan.timeouts.attempt);
-        let probes = plan.health_check.as_ref();
-        let same = same.filter(|(_, old)| {
-            old.plan
-                .endpoints
-                .iter()
-                .any(|old| old.name == endpoint.name && old.url == endpoint.url)
-        });
-        if let Some((known, old)) = same {
-            let standing = known.standing();
-            standing.update(settings, probes);
-            if plan.reset_circuit.is_some() && plan.reset_circuit != old.plan.reset_circuit {
-                standing.reset();
-            }
-            return standing.clone();
-        }
-        let metrics = named.map_or_else(
-            || Arc::new(EndpointMetrics::new(&plan.integration, &endpoint.name)),
-            |named| named.standing().metrics.clone(),
-        );
-        let probing = probes.map(|plan| Probing::new(plan.unhealthy_threshold, plan.healthy_threshold));
-        Arc::new(Standing::new(settings, probing, metrics, bulletin.clone()))
-    }
-
-    fn pool(&self, plan: &Plan, address: &Address, known: Option<&Arc<Pool>>) -> Result<Arc<Pool>, UnusablePlan> {
-        let identity = pool::Identity {
-            host: address.host.clone(),
-            port: address.port,
-            tls: (address.scheme == Scheme::HTTPS).then(|| plan.tls.clone()),
-            http2: plan.connections.http2,
-            denied: plan.denied.clone(),
-            bounds: pool::Bounds {
-                max: plan.connections.max_per_endpoint,
-                connect: plan.timeouts.connect,
-                idle: plan.connections.idle_timeout,
-                headers: plan.limits.headers,
-            },
-        };
-        if let Some(known) = known.filter(|known| *known.identity() == identity) {
-            return Ok(known.clone());
-        }
-        let tls = match &identity.tls {
-            Some(tls) => Some(TlsTarget {
-                server_name: tls::server_name(tls, &address.host)?,
-                config: tls::provider_config(tls, identity.http2)?,
-            }),
-            None => None,
-        };
-        let target = Target {
-            host: address.host.clone(),
-            port: address.port,
-            tls,
-        };
-        let dialer = self.dialer.under(Arc::new(self.policy.with_api_server(&plan.denied)));
-        Ok(Arc::new(Pool::new(dialer, target, identity)))
-    }
 }
 
 fn directory(served: &BTreeMap<Key, Arc<Stack>>, localhost_names: bool) -> Directory {
@@ -304,37 +160,4 @@ fn directory(served: &BTreeMap<Key, Arc<Stack>>, localhost_names: bool) -> Direc
             headers: usize::try_from(headers).unwrap_or(usize::MAX),
         },
     }
-}
-
-fn find<'a>(stack: &'a Stack, name: &str) -> Option<&'a Arc<Endpoint>> {
-    stack.endpoints.iter().find(|endpoint| endpoint.name() == name)
-}
-
-fn credential(plan: &CredentialPlan, same: Option<&Arc<Stack>>) -> Credential {
-    let rejected = same.is_some_and(|same| {
-        same.credentials
-            .iter()
-            .any(|old| old.plan().name == plan.name && old.plan().revision == plan.revision && old.is_rejected())
-    });
-    Credential::new(plan.clone(), rejected)
-}
-
-/// The credentials that may be sent to `address`, by their place in the plan, and the first that may not.
-fn allowed(credentials: &[CredentialPlan], address: &Address) -> (Vec<usize>, Option<String>) {
-    let allows = |credential: &CredentialPlan| {
-        // A pattern that cannot be read allows nothing.
-        let patterns = credential
-            .allowed_hosts
-            .iter()
-            .filter_map(|pattern| pattern.parse::<HostPattern>().ok());
-        patterns
-            .into_iter()
-            .any(|pattern| pattern.allows(&address.host, address.port))
-    };
-    let (allowed, not): (Vec<_>, Vec<_>) = credentials
-        .iter()
-        .enumerate()
-        .partition(|(_, credential)| allows(credential));
-    let first = not.first().map(|(_, credential)| credential.name.clone());
-    (allowed.into_iter().map(|(index, _)| index).collect(), first)
 }

@@ -153,9 +153,9 @@ pub struct Patience {
     pub idle: Duration,
 }
 
-impl Vitals {
+impl Default for Vitals {
     /// Of a connection that begins now.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             start: Instant::now(),
             phase: AtomicU8::new(Phase::Between as u8),
@@ -164,7 +164,9 @@ impl Vitals {
             under_way: AtomicU32::new(0),
         }
     }
+}
 
+impl Vitals {
     fn milliseconds(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -239,7 +241,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_with_nothing_under_way_is_quiet_after_the_idle_time() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::default();
         after(89).await;
         assert_eq!(vitals.judge(PATIENCE), Verdict::Fine(Duration::from_secs(1)));
         after(1).await;
@@ -248,7 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn half_a_head_is_waited_for_ten_seconds_and_not_longer_for_more_bytes() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::default();
         after(50).await;
         vitals.note_phase(Phase::Head);
         after(9).await;
@@ -260,7 +262,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_under_way_keeps_the_connection_for_as_long_as_it_takes() {
-        let vitals = Arc::new(Vitals::new());
+        let vitals = Arc::new(Vitals::default());
         let request = vitals.begin();
         after(1000).await;
         assert!(matches!(vitals.judge(PATIENCE), Verdict::Fine(_)));
@@ -272,7 +274,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_stuck_even_with_a_request_under_way() {
-        let vitals = Arc::new(Vitals::new());
+        let vitals = Arc::new(Vitals::default());
         let _request = vitals.begin();
         vitals.note_write(true);
         after(60).await;

@@ -76,7 +76,7 @@ async fn an_idle_connection_is_closed_at_once() {
 async fn what_is_not_finished_at_the_end_of_the_drain_is_cut() {
     let (provider, _go) = gated().await;
     let worker = Dataplane::start_with([plan(&[provider.url("")])], |settings| {
-        settings.drain = Duration::from_millis(50)
+        settings.drain = Duration::from_millis(50);
     });
     let mut busy = TcpStream::connect(worker.address).await.unwrap();
     busy.write_all(b"GET / HTTP/1.1\r\nHost: api\r\n\r\n").await.unwrap();

@@ -150,7 +150,7 @@ async fn what_a_connection_carries_itself_is_not_shared_over_a_change() {
     assert_eq!(worker.get("/").await.status(), 200);
     worker
         .adopt(edited(&first, |plan| {
-            plan.tls.server_name = Some("other.test".to_owned())
+            plan.tls.server_name = Some("other.test".to_owned());
         }))
         .await;
     assert_eq!(problem(&worker.get("/").await), Some("upstream-unreachable"));
@@ -291,7 +291,7 @@ async fn a_call_under_way_ends_under_the_plan_that_it_began_with() {
     eventually("the call", || provider.seen().len() == 1).await;
     worker
         .adopt(edited(&first, |plan| {
-            plan.endpoints[0].url = "http://127.0.0.1:9".to_owned()
+            plan.endpoints[0].url = "http://127.0.0.1:9".to_owned();
         }))
         .await;
     go.add_permits(1);

@@ -218,7 +218,7 @@ async fn a_trial_whose_caller_breaks_its_own_body_lets_go() {
 async fn a_trial_that_is_cut_by_the_end_of_the_drain_lets_go_of_everything() {
     let changing = Changing::start().await;
     let worker = Dataplane::start_with([quick(&changing.provider)], |settings| {
-        settings.drain = Duration::from_millis(50)
+        settings.drain = Duration::from_millis(50);
     });
     changing.now(|| Reply::from(500));
     worker.get("/").await;

@@ -138,7 +138,7 @@ async fn what_is_too_large_gets_a_4xx_and_reaches_nobody() {
     let worker = Dataplane::start([plan]);
     let long = "v".repeat(9 << 10);
     let huge = "v".repeat(1 << 20);
-    let many: String = (0..200).map(|n| format!("X-{n}: v\r\n")).collect();
+    let many = "X-Many: v\r\n".repeat(200);
     for (stream, status) in [
         (format!("GET / HTTP/1.1\r\nHost: api\r\nX: {long}\r\n\r\n"), 431),
         (format!("GET / HTTP/1.1\r\nHost: api\r\nX: {huge}\r\n\r\n"), 431),

@@ -116,7 +116,7 @@ async fn every_way_for_a_probe_to_fail_has_its_reason() {
         ("http://169.254.169.254".to_owned(), HealthReason::AddressRefused),
         ("http://no-such-host.invalid".to_owned(), HealthReason::NameNotResolved),
     ] {
-        let worker = Dataplane::start([probing(&[url.clone()])]);
+        let worker = Dataplane::start([probing(std::slice::from_ref(&url))]);
         let report = worker.endpoint(|endpoint| endpoint.health == Health::Unhealthy).await;
         assert_eq!(report.reason, reason, "{url}: {}", report.message);
         assert!(!report.message.is_empty());
@@ -215,7 +215,7 @@ async fn traffic_to_an_address_that_is_refused_says_which_rule() {
     );
     let strict = Provider::start(|_| async { 200 }).await;
     let refusing = Dataplane::start_with([plan(&[strict.url("")])], |settings| {
-        settings.policy.allow_loopback = false
+        settings.policy.allow_loopback = false;
     });
     assert_eq!(problem(&refusing.get("/").await), Some("address-refused"));
     assert_eq!(strict.connections(), 0);

@@ -21,14 +21,14 @@ use crate::support::provider::{Body, Provider, Reply, answer, piece, read_head, 
 
 type Pieces = mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>;
 
-fn body() -> (
-    Pieces,
-    StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, std::io::Error>>>,
-) {
+type Streamed = StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, std::io::Error>>>;
+
+fn body() -> (Pieces, Streamed) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (sender, StreamBody::new(UnboundedReceiverStream::new(receiver)))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the other pieces of a stream may be errors")]
 fn trailers(name: &'static str) -> Result<Frame<Bytes>, std::io::Error> {
     let mut trailers = HeaderMap::new();
     trailers.insert(name, "v".parse().unwrap());

@@ -2,7 +2,7 @@ use super::*;
 
 /// Reads `stream` in pieces of `size` bytes; `Ok` is the phase at its end, `Err` how much was passed on.
 fn read_in_pieces(stream: &str, size: usize) -> Result<Phase, usize> {
-    let mut framing = Framing::new();
+    let mut framing = Framing::default();
     let mut passed = 0;
     for piece in stream.as_bytes().chunks(size) {
         let mut piece = piece.to_vec();
@@ -67,7 +67,7 @@ fn the_phase_tells_what_is_missing() {
 }
 
 fn check_phase(stream: &str, phase: Phase) {
-    let mut framing = Framing::new();
+    let mut framing = Framing::default();
     assert_eq!(framing.read(&mut stream.as_bytes().to_vec()), Ok(()));
     assert_eq!(framing.phase(), phase, "{stream:?}");
 }
@@ -126,7 +126,7 @@ fn what_has_two_meanings_is_refused_in_whatever_pieces_it_comes() {
 
 #[test]
 fn nothing_passes_after_a_refusal() {
-    let mut framing = Framing::new();
+    let mut framing = Framing::default();
     let mut bytes = b"GET / HTTP/1.1\nHost: a\r\n\r\n".to_vec();
     assert_eq!(framing.read(&mut bytes), Err(15));
     assert_eq!(framing.read(&mut b"GET / HTTP/1.1\r\n".to_vec()), Err(1));

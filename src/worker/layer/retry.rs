@@ -50,6 +50,7 @@ impl Retries {
     }
 
     /// Retries as another plan says; what was spent of the budget stays spent, if the budget is the same.
+    #[must_use]
     pub fn following(&self, plan: &RetryPlan) -> Self {
         let old = &self.plan;
         let same = old.budget_percent == plan.budget_percent

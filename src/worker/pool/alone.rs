@@ -6,7 +6,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use rustls::pki_types::CertificateDer;
 
-use super::{Pool, SendError, fit_http1, fit_http2};
+use super::fit::{fit_http1, fit_http2};
+use super::{Pool, SendError};
 use crate::net::Connection;
 use crate::worker::body::outgoing::Outgoing;
 

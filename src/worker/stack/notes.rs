@@ -44,10 +44,15 @@ impl Stack {
 
     /// A request that carried the endpoint's credentials was answered.
     pub fn note_credentials(&self, endpoint: &Endpoint, status: StatusCode) {
-        let carried = endpoint.credentials().iter();
-        let changed = carried
+        // Each is to learn of it, also after one that has.
+        let mut changed = false;
+        for credential in endpoint
+            .credentials()
+            .iter()
             .filter_map(|index| self.credentials.get(*index))
-            .fold(false, |changed, credential| credential.note_answer(status) || changed);
+        {
+            changed |= credential.note_answer(status);
+        }
         if changed {
             self.bulletin.publish();
         }

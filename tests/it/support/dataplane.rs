@@ -200,7 +200,9 @@ impl Dataplane {
         );
         match found.await {
             Ok(reports) => reports.unwrap()[key].clone(),
-            Err(_) => panic!("no such report in ten seconds: {:#?}", self.reports.borrow()),
+            Err(tokio::time::error::Elapsed { .. }) => {
+                panic!("no such report in ten seconds: {:#?}", self.reports.borrow())
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -26,14 +26,11 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 /// A request as the provider saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub method: Method,
     pub uri: Uri,
     pub version: http::Version,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub trailers: Option<HeaderMap>,
-    /// Which connection it came on, from 0.
-    pub connection: usize,
 }
 
 impl Seen {
@@ -88,7 +85,8 @@ pub fn streamed(
     Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)))
 }
 
-/// One piece of a body.
+/// One piece of a body, as a stream of pieces that may fail has it.
+#[expect(clippy::unnecessary_wraps, reason = "the other pieces of a stream may be errors")]
 pub fn piece(data: impl Into<Bytes>) -> Result<Frame<Bytes>, std::io::Error> {
     Ok(Frame::data(data.into()))
 }
@@ -153,14 +151,14 @@ impl Provider {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let noted = seen.clone();
         let scheme = if acceptor.is_some() { "https" } else { "http" };
-        let mut provider = Self::raw(move |socket, connection| {
+        let mut provider = Self::raw(move |socket, _| {
             let (script, noted, acceptor) = (script.clone(), noted.clone(), acceptor.clone());
             async move {
                 match acceptor {
-                    None => serve(socket, script, noted, connection).await,
+                    None => serve(socket, script, noted).await,
                     Some(acceptor) => {
                         if let Ok(socket) = acceptor.accept(socket).await {
-                            serve(socket, script, noted, connection).await;
+                            serve(socket, script, noted).await;
                         }
                     }
                 }
@@ -237,7 +235,7 @@ where
     })
 }
 
-async fn serve<S>(socket: S, script: Script, noted: Arc<Mutex<Vec<Seen>>>, connection: usize)
+async fn serve<S>(socket: S, script: Script, noted: Arc<Mutex<Vec<Seen>>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -248,13 +246,11 @@ where
             let collected = body.collect().await.map_err(std::io::Error::other)?;
             let trailers = collected.trailers().cloned();
             let seen = Seen {
-                method: head.method,
                 uri: head.uri,
                 version: head.version,
                 headers: head.headers,
                 body: collected.to_bytes(),
                 trailers,
-                connection,
             };
             noted.lock().unwrap().push(seen.clone());
             match script(seen).await {

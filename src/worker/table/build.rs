@@ -1,0 +1,210 @@
+//! A stack from a plan, and from what the stack before it learned.
+
+use std::sync::{Arc, Mutex};
+
+use http::HeaderName;
+use http::uri::Scheme;
+use tokio::sync::watch;
+
+use super::UnusablePlan;
+use crate::domain::balance::Balancer;
+use crate::domain::breaker::Settings as BreakerSettings;
+use crate::domain::hosts::HostPattern;
+use crate::domain::key::Key;
+use crate::domain::plan::{self, CredentialPlan, EndpointPlan, Plan};
+use crate::domain::probing::Probing;
+use crate::net::policy::AddressPolicy;
+use crate::net::{Dialer, Target, TlsTarget, tls};
+use crate::telemetry::worker_metrics::{EndpointMetrics, IntegrationMetrics};
+use crate::worker::Reports;
+use crate::worker::endpoint::{Address, Endpoint};
+use crate::worker::layer::admit::Admission;
+use crate::worker::layer::authenticate::Credential;
+use crate::worker::layer::retry::Retries;
+use crate::worker::pool::{self, Pool};
+use crate::worker::report::Bulletin;
+use crate::worker::stack::Stack;
+use crate::worker::standing::Standing;
+
+/// What every stack of this worker stands on.
+#[derive(Debug)]
+pub(super) struct Parts {
+    policy: AddressPolicy,
+    /// All endpoints share its lookups.
+    dialer: Dialer,
+    reports: Arc<watch::Sender<Reports>>,
+}
+
+impl Parts {
+    /// Stacks dial what `policy` allows, and report to `reports`.
+    pub fn new(policy: AddressPolicy, reports: Arc<watch::Sender<Reports>>) -> Self {
+        let dialer = Dialer::new(Arc::new(policy.clone()));
+        Self {
+            policy,
+            dialer,
+            reports,
+        }
+    }
+
+    /// The stack of `plan`, which follows `old`. An error leaves the old one as it was.
+    pub fn build(&self, key: &Key, plan: &Arc<Plan>, old: Option<&Arc<Stack>>) -> Result<Stack, UnusablePlan> {
+        if plan.format > plan::FORMAT {
+            return Err(UnusablePlan::Format {
+                found: plan.format,
+                known: plan::FORMAT,
+            });
+        }
+        // Of an Integration that was deleted and made anew nothing is known; its series in the metrics go on.
+        let same = old.filter(|old| old.plan.uid == plan.uid);
+        let bulletin = old.map_or_else(
+            || Arc::new(Bulletin::new(key.clone(), self.reports.clone())),
+            |old| old.bulletin.clone(),
+        );
+        let metrics = old.map_or_else(|| Arc::new(IntegrationMetrics::new(key)), |old| old.metrics.clone());
+        let credentials: Vec<_> = plan.credentials.iter().map(|plan| credential(plan, same)).collect();
+        let injected: Arc<[HeaderName]> = credentials.iter().filter_map(Credential::header).collect();
+        // All that can fail comes before anything that is shared with the old stack is touched.
+        let mut places = Vec::with_capacity(plan.endpoints.len());
+        for endpoint in &plan.endpoints {
+            let address = Address::parse(&endpoint.name, &endpoint.url)?;
+            let known = old.and_then(|old| find(old, &endpoint.name));
+            let pool = self.pool(plan, &address, known.map(|known| known.pool()))?;
+            places.push((address, pool));
+        }
+        let mut endpoints = Vec::with_capacity(plan.endpoints.len());
+        for (endpoint, (address, pool)) in plan.endpoints.iter().zip(places) {
+            let known = old.and_then(|old| find(old, &endpoint.name));
+            let standing = standing(plan, endpoint, known.zip(same), known, &bulletin);
+            let (allowed, not_allowed) = allowed(&plan.credentials, &address);
+            let name = endpoint.name.clone();
+            endpoints.push(Arc::new(Endpoint::new(
+                name,
+                address,
+                pool,
+                standing,
+                allowed,
+                not_allowed,
+            )));
+        }
+        let admission = same.map_or_else(
+            || Arc::new(Admission::new(&plan.concurrency)),
+            |same| {
+                same.admission.resize(&plan.concurrency);
+                same.admission.clone()
+            },
+        );
+        let retries = same.map_or_else(
+            || Retries::new(&plan.retries),
+            |same| same.retries.following(&plan.retries),
+        );
+        Ok(Stack {
+            plan: plan.clone(),
+            endpoints,
+            credentials,
+            admission,
+            retries,
+            balancer: Mutex::new(Balancer::new(plan.balance, &plan.endpoints)),
+            metrics,
+            bulletin,
+            injected,
+        })
+    }
+
+    fn pool(&self, plan: &Plan, address: &Address, known: Option<&Arc<Pool>>) -> Result<Arc<Pool>, UnusablePlan> {
+        let identity = pool::Identity {
+            host: address.host.clone(),
+            port: address.port,
+            tls: (address.scheme == Scheme::HTTPS).then(|| plan.tls.clone()),
+            http2: plan.connections.http2,
+            denied: plan.denied.clone(),
+            bounds: pool::Bounds {
+                max: plan.connections.max_per_endpoint,
+                connect: plan.timeouts.connect,
+                idle: plan.connections.idle_timeout,
+                headers: plan.limits.headers,
+            },
+        };
+        if let Some(known) = known.filter(|known| *known.identity() == identity) {
+            return Ok(known.clone());
+        }
+        let tls = match &identity.tls {
+            Some(tls) => Some(TlsTarget {
+                server_name: tls::server_name(tls, &address.host)?,
+                config: tls::provider_config(tls, identity.http2)?,
+            }),
+            None => None,
+        };
+        let target = Target {
+            host: address.host.clone(),
+            port: address.port,
+            tls,
+        };
+        let dialer = self.dialer.under(Arc::new(self.policy.with_api_server(&plan.denied)));
+        Ok(Arc::new(Pool::new(dialer, target, identity)))
+    }
+}
+
+/// How `endpoint` stands: as it stood, if it is the same; its series in the metrics go on with its name.
+fn standing(
+    plan: &Plan,
+    endpoint: &EndpointPlan,
+    same: Option<(&Arc<Endpoint>, &Arc<Stack>)>,
+    named: Option<&Arc<Endpoint>>,
+    bulletin: &Arc<Bulletin>,
+) -> Arc<Standing> {
+    let settings = BreakerSettings::new(&plan.breaker, plan.timeouts.attempt);
+    let probes = plan.health_check.as_ref();
+    let same = same.filter(|(_, old)| {
+        old.plan
+            .endpoints
+            .iter()
+            .any(|old| old.name == endpoint.name && old.url == endpoint.url)
+    });
+    if let Some((known, old)) = same {
+        let standing = known.standing();
+        standing.update(settings, probes);
+        if plan.reset_circuit.is_some() && plan.reset_circuit != old.plan.reset_circuit {
+            standing.reset();
+        }
+        return standing.clone();
+    }
+    let metrics = named.map_or_else(
+        || Arc::new(EndpointMetrics::new(&plan.integration, &endpoint.name)),
+        |named| named.standing().metrics.clone(),
+    );
+    let probing = probes.map(|plan| Probing::new(plan.unhealthy_threshold, plan.healthy_threshold));
+    Arc::new(Standing::new(settings, probing, metrics, bulletin.clone()))
+}
+
+fn find<'a>(stack: &'a Stack, name: &str) -> Option<&'a Arc<Endpoint>> {
+    stack.endpoints.iter().find(|endpoint| endpoint.name() == name)
+}
+
+fn credential(plan: &CredentialPlan, same: Option<&Arc<Stack>>) -> Credential {
+    let rejected = same.is_some_and(|same| {
+        same.credentials
+            .iter()
+            .any(|old| old.plan().name == plan.name && old.plan().revision == plan.revision && old.is_rejected())
+    });
+    Credential::new(plan.clone(), rejected)
+}
+
+/// The credentials that may be sent to `address`, by their place in the plan, and the first that may not.
+fn allowed(credentials: &[CredentialPlan], address: &Address) -> (Vec<usize>, Option<String>) {
+    let allows = |credential: &CredentialPlan| {
+        // A pattern that cannot be read allows nothing.
+        let patterns = credential
+            .allowed_hosts
+            .iter()
+            .filter_map(|pattern| pattern.parse::<HostPattern>().ok());
+        patterns
+            .into_iter()
+            .any(|pattern| pattern.allows(&address.host, address.port))
+    };
+    let (allowed, not): (Vec<_>, Vec<_>) = credentials
+        .iter()
+        .enumerate()
+        .partition(|(_, credential)| allows(credential));
+    let first = not.first().map(|(_, credential)| credential.name.clone());
+    (allowed.into_iter().map(|(index, _)| index).collect(), first)
+}
