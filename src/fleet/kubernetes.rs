@@ -159,14 +159,12 @@ impl Fleet for KubernetesFleet {
         else {
             return Ok(None);
         };
-        match serde_json::from_slice::<Plan>(text) {
-            Ok(plan) => Ok(Some(plan).filter(|plan| plan.uid == uid)),
-            Err(_) => {
-                // Not the reason: it might quote what stands there.
-                tracing::warn!(integration = %key, "the stored plan cannot be read; it is made anew");
-                Ok(None)
-            }
-        }
+        let Ok(plan) = serde_json::from_slice::<Plan>(text) else {
+            // Not the reason: it might quote what stands there.
+            tracing::warn!(integration = %key, "the stored plan cannot be read; it is made anew");
+            return Ok(None);
+        };
+        Ok(Some(plan).filter(|plan| plan.uid == uid))
     }
 
     async fn program(&self, workload: &Workload) -> Result<(), FleetError> {
@@ -188,7 +186,8 @@ impl Fleet for KubernetesFleet {
             .worker_tls(&plan.uid, stored, now)
             .map_err(|error| call.failed(error.to_string()))?;
         let objects = build::build(workload, &tls, &self.settings).map_err(|error| call.failed(error.to_string()))?;
-        let applied = apply::apply(&self.client, plan, objects, secret.as_ref()).await?;
+        // Boxed: it holds six typed objects, and every reconcile would carry their size.
+        let applied = Box::pin(apply::apply(&self.client, plan, objects, secret.as_ref())).await?;
         self.push(plan, &applied);
         Ok(())
     }

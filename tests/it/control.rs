@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::sample;
 
+mod process;
+
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -112,7 +112,7 @@ fn thousandths(text: &str) -> Option<u128> {
     let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
     let divisor = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let scaled = digits.checked_mul(scale)?;
-    (scaled % divisor == 0).then(|| scaled / divisor)
+    scaled.is_multiple_of(divisor).then(|| scaled / divisor)
 }
 
 #[cfg(test)]

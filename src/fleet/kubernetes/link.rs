@@ -12,15 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong, RecvStream};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -33,7 +32,7 @@ use crate::domain::plan::Plan;
 const CONNECT: Duration = Duration::from_secs(5);
 /// For the answer to a push.
 const PUSH: Duration = Duration::from_secs(10);
-/// After this silence the worker is asked whether it is there,
+/// After this long the worker is asked again whether it is there,
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// and has this long to answer. Together: how late a lost worker is noticed.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,13 +52,16 @@ pub enum LinkError {
     Name(String),
     /// HTTP/2 failed.
     #[error("the connection broke: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(#[from] h2::Error),
     /// The worker does not answer as it should.
     #[error("the worker answered {0} to {1}")]
     Unexpected(StatusCode, &'static str),
     /// A line of reports is too long or is none.
     #[error("the worker sent {0}")]
     Unreadable(&'static str),
+    /// The plan cannot be written as JSON, which would be a bug.
+    #[error("the plan cannot be written")]
+    Unwritable,
     /// It does not answer at all.
     #[error("no answer in time")]
     Timeout,
@@ -80,10 +82,13 @@ pub enum Answer {
 }
 
 /// A connection to a worker, over which reports are coming.
+///
+/// It stands on h2 itself: there is one of these for every worker there is, and what hyper adds to serve many requests
+/// at a time would be a third of its memory.
 pub struct Link {
-    requests: SendRequest<Full<Bytes>>,
+    requests: SendRequest<Bytes>,
     host: String,
-    reports: Incoming,
+    reports: RecvStream,
     line: Vec<u8>,
     // Ends with the link, whichever way that goes.
     _driver: AbortOnDropHandle<()>,
@@ -92,7 +97,7 @@ pub struct Link {
 /// Sends plans over a link, beside the reports that are read from it.
 #[derive(Clone)]
 pub struct Pusher {
-    requests: SendRequest<Full<Bytes>>,
+    requests: SendRequest<Bytes>,
     host: String,
 }
 
@@ -114,33 +119,22 @@ impl Link {
             .connect(name, stream)
             .await
             .map_err(LinkError::Connect)?;
-        // Windows as small as the protocol's default: there is one of these for every worker there is.
-        let (mut requests, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(65_535)
-            .initial_connection_window_size(65_535)
+        let (requests, mut connection) = Builder::new()
+            .enable_push(false)
             .header_table_size(0)
             .max_header_list_size(4 << 10)
-            .max_send_buf_size(16 << 10)
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream))
+            .handshake::<_, Bytes>(stream)
             .await?;
-        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            // Whatever ends it ends the stream of reports too, and is told there.
-            let _ = connection.await;
-        }));
-        let response = requests
-            .send_request(request(&host, Method::GET, REPORTS, Bytes::new()))
-            .await?;
-        if response.status() != StatusCode::OK {
-            return Err(LinkError::Unexpected(response.status(), "GET /v1/reports"));
+        let pings = connection.ping_pong();
+        let driver = AbortOnDropHandle::new(tokio::spawn(drive(connection, pings)));
+        let (status, reports) = exchange(requests.clone(), &host, Method::GET, REPORTS, Bytes::new()).await?;
+        if status != StatusCode::OK {
+            return Err(LinkError::Unexpected(status, "GET /v1/reports"));
         }
         Ok(Self {
             requests,
             host,
-            reports: response.into_body(),
+            reports,
             line: Vec::new(),
             _driver: driver,
         })
@@ -165,24 +159,20 @@ impl Link {
             if self.line.len() > MAX_REPORT {
                 return Err(LinkError::Unreadable("a line that does not end"));
             }
-            let frame = self.reports.frame().await.ok_or(LinkError::Closed)??;
-            if let Ok(data) = frame.into_data() {
-                self.line.extend_from_slice(&data);
-            }
+            let data = self.reports.data().await.ok_or(LinkError::Closed)??;
+            self.line.extend_from_slice(&data);
+            self.reports.flow_control().release_capacity(data.len())?;
         }
     }
 }
 
 impl Pusher {
     /// Offers `plan` to the worker.
-    pub async fn push(mut self, plan: &Plan) -> Result<Answer, LinkError> {
-        let text =
-            serde_json::to_vec(plan).map_err(|_| LinkError::Unreadable("nothing: the plan cannot be written"))?;
-        let sent = self
-            .requests
-            .send_request(request(&self.host, Method::PUT, PLAN, text.into()));
-        let response = timeout(PUSH, sent).await.map_err(|_| LinkError::Timeout)??;
-        match response.status() {
+    pub async fn push(self, plan: &Plan) -> Result<Answer, LinkError> {
+        let text = serde_json::to_vec(plan).map_err(|_| LinkError::Unwritable)?;
+        let sent = exchange(self.requests, &self.host, Method::PUT, PLAN, text.into());
+        let (status, _) = timeout(PUSH, sent).await.map_err(|_| LinkError::Timeout)??;
+        match status {
             StatusCode::OK => Ok(Answer::Runs),
             StatusCode::CONFLICT => Ok(Answer::Stale),
             StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => Ok(Answer::Refused),
@@ -191,8 +181,35 @@ impl Pusher {
     }
 }
 
-fn request(host: &str, method: Method, path: &'static str, body: Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
+/// Moves the bytes of a connection, until it ends or the worker does not answer a ping. Whatever ends it ends the stream
+/// of reports too, and is told there.
+async fn drive<T: AsyncRead + AsyncWrite + Unpin>(connection: Connection<T, Bytes>, pings: Option<PingPong>) {
+    tokio::select! {
+        _ = connection => {}
+        () = until_silent(pings) => {}
+    }
+}
+
+/// Pings until there is no answer in time.
+async fn until_silent(pings: Option<PingPong>) {
+    let Some(mut pings) = pings else { return };
+    loop {
+        sleep(PING_EVERY).await;
+        if !matches!(timeout(PING_TIMEOUT, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+            return;
+        }
+    }
+}
+
+/// Sends one request; the head of its answer and the stream of its body.
+async fn exchange(
+    requests: SendRequest<Bytes>,
+    host: &str,
+    method: Method,
+    path: &'static str,
+    body: Bytes,
+) -> Result<(StatusCode, RecvStream), LinkError> {
+    let mut request = Request::new(());
     *request.method_mut() = method;
     // The name was taken for a TLS name before, so it is one of a URI too.
     *request.uri_mut() = Uri::builder()
@@ -201,7 +218,14 @@ fn request(host: &str, method: Method, path: &'static str, body: Bytes) -> Reque
         .path_and_query(path)
         .build()
         .unwrap_or_default();
-    request
+    let mut requests = requests.ready().await?;
+    let (response, mut sender) = requests.send_request(request, body.is_empty())?;
+    if !body.is_empty() {
+        // Kept by h2 until the worker's window lets it go; a plan is a megabyte at most.
+        sender.send_data(body, true)?;
+    }
+    let response = response.await?;
+    Ok((response.status(), response.into_body()))
 }
 
 /// Whether a report is about this Integration and can be read by this code.

@@ -1,8 +1,7 @@
 //! Workers that come, report, hang and go. Their Pods are played, on loopback addresses; their control port is real.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{fleet, plan, secret, settings};
 use crate::support::apiserver::{self, Place};
+use crate::support::loopback::address;
 use crate::support::sample;
 
 /// Longer than anything here takes.
@@ -82,9 +82,8 @@ impl Stage {
                 seen.push(observation.state);
             }
         });
-        if found.await.is_err() {
-            panic!("not observed; this was: {seen:#?}");
-        }
+        let found = found.await;
+        assert!(found.is_ok(), "not observed; this was: {seen:#?}");
     }
 
     /// A Pod as the kubelet would have it.
@@ -204,15 +203,6 @@ impl PlayedWorker {
     }
 }
 
-/// A loopback address that no other test has.
-fn address() -> IpAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(1);
-    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    // The third byte keeps runs of two processes apart.
-    let process = u8::try_from(std::process::id() % 250).unwrap() + 2;
-    Ipv4Addr::new(127, process, high, low).into()
-}
-
 fn reports(circuit: CircuitState) -> impl Fn(&WorkerState) -> bool {
     move |state| match state {
         WorkerState::Present {
@@ -269,18 +259,18 @@ async fn plan_is_pushed_to_workers_that_run_and_to_those_that_come_back_with_an_
     second.until_it_runs(8).await;
 
     // A mount may be behind by a minute: this one still has revision 7.
-    let stale = tempfile::tempdir().unwrap();
+    let behind = tempfile::tempdir().unwrap();
     for (name, value) in secret(&stage.place, &stage.plan()).await.data.unwrap() {
-        std::fs::write(stale.path().join(name), value.0).unwrap();
+        std::fs::write(behind.path().join(name), value.0).unwrap();
     }
     std::fs::write(
-        stale.path().join("plan.json"),
+        behind.path().join("plan.json"),
         serde_json::to_vec(&stage.plan()).unwrap(),
     )
     .unwrap();
     drop(first);
     stage.until("worker-1", is_silent).await;
-    let restarted = PlayedWorker::start(stale, one).await;
+    let restarted = PlayedWorker::start(behind, one).await;
     restarted.until_it_runs(8).await;
 }
 
