@@ -13,6 +13,7 @@ mod chart;
 mod control;
 mod controller;
 mod crd;
+mod docs;
 mod faults;
 mod fleet;
 mod net;
