@@ -84,7 +84,7 @@ impl Kubernetes {
                 uid: uid.unwrap_or_default(),
                 generation: generation.unwrap_or_default(),
                 status: Box::new(status),
-                detail: format!("{}: {}", error.path(), error.inner()),
+                detail: format!("`{}` {}", error.path(), must(error.inner())),
             })
     }
 
@@ -252,6 +252,16 @@ impl Call<'_> {
     }
 }
 
+/// What a decoder expected. What it found instead stays where it is: a message of serde quotes it first.
+fn must(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match message.rfind("expected ") {
+        Some(start) => format!("must be {}", &message[start + "expected ".len()..]),
+        None if message.starts_with("missing field") => message,
+        None => "has a value that is not allowed".to_owned(),
+    }
+}
+
 /// What went wrong, in a line without anything that was sent: a decoder's message may quote what it read.
 fn tell(error: &kube::Error) -> String {
     match error {
@@ -264,4 +274,39 @@ fn tell(error: &kube::Error) -> String {
 fn tell_status(status: &Status) -> String {
     let message: String = status.message.chars().take(256).collect();
     format!("{} {}: {message}", status.code, status.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_decode_is_named_by_field_and_not_quoted() {
+        let spec =
+            |spec| json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": "Integration", "metadata": {}, "spec": spec});
+        let cases = [
+            (
+                spec(json!({"endpoints": "canary"})),
+                "`spec.endpoints` must be a sequence",
+            ),
+            (
+                spec(json!({"endpoints": [], "protocol": "canary"})),
+                "`spec.protocol` must be `HTTP`",
+            ),
+            (
+                spec(json!({"endpoints": [{"name": "canary"}]})),
+                "`spec.endpoints[0]` missing field `url`",
+            ),
+            (
+                spec(json!({"endpoints": [], "timeouts": {"request": "canary"}})),
+                "`spec.timeouts.request` has a value that is not allowed",
+            ),
+        ];
+        for (object, expected) in cases {
+            let error = serde_path_to_error::deserialize::<_, Integration>(object).unwrap_err();
+            assert_eq!(format!("`{}` {}", error.path(), must(error.inner())), expected);
+        }
+    }
 }

@@ -1,3 +1,4 @@
 //! The reconcilers: in memory with paused time, and on a real API server.
 
 mod in_memory;
+mod on_api_server;

@@ -17,6 +17,7 @@ mod docs;
 mod faults;
 mod fleet;
 mod net;
+mod propagation;
 mod run;
 mod support;
 mod tidy;

@@ -9,3 +9,5 @@ pub mod memory;
 pub mod program;
 pub mod provider;
 pub mod sample;
+pub mod scoped;
+pub mod workers;

@@ -88,9 +88,37 @@ pub async fn namespace(purpose: &str) -> Place {
     Place { client, namespace }
 }
 
+/// A server that one test has for itself, because it changes what all share: the CRDs are installed there too.
+pub struct Alone {
+    /// A namespace on it.
+    pub place: Place,
+    /// Ends with this.
+    _server: Server,
+}
+
+/// Starts a server for one test.
+pub async fn alone() -> Alone {
+    // The shared one is built first, if it must be: two builds at once would only get in each other's way.
+    kubeconfig().await;
+    let server = tokio::task::spawn_blocking(start)
+        .await
+        .expect("no panic")
+        .expect("a second server");
+    let client = client_of(&server.kubeconfig).await;
+    install(client.clone()).await;
+    let namespace = "default".to_owned();
+    let place = Place { client, namespace };
+    let _server = server;
+    Alone { place, _server }
+}
+
 /// A cluster administrator's client. It belongs to the runtime of the caller.
 pub async fn client() -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig().await).expect("the kubeconfig of the test server");
+    client_of(kubeconfig().await).await
+}
+
+async fn client_of(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the kubeconfig of the test server");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .expect("its contents");
@@ -121,6 +149,18 @@ pub fn kubectl(arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .expect("kubectl runs")
+}
+
+/// What `look` finds, once it finds something; panics with what it said last after `seconds`.
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(seconds: u64, mut look: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(last) => assert!(tokio::time::Instant::now() < deadline, "not within {seconds} s: {last}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 struct Server {
