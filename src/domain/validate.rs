@@ -19,6 +19,9 @@ mod checks;
 mod credential;
 mod defaults;
 mod integration;
+mod probe;
+mod resilience;
+mod trust;
 
 /// Data of a Secret or ConfigMap; `None` where the bytes are not UTF-8.
 pub type Values = BTreeMap<String, Option<SecretValue>>;

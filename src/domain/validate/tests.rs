@@ -125,6 +125,106 @@ fn what_is_not_set_has_the_defaults_of_the_contract() {
     assert_eq!(accepted, expected);
 }
 
+/// What `kubectl explain` calls the default is the default.
+#[test]
+fn every_default_is_told_in_the_description_of_its_field() {
+    let crd = serde_json::to_value(crate::api::crds::all()).unwrap();
+    let told = |index: usize, path: &str| {
+        let mut schema = &crd[index]["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        for name in path.split('.') {
+            schema = match name.strip_suffix("[]") {
+                Some(list) => &schema["properties"][list]["items"],
+                None => &schema["properties"][name],
+            };
+        }
+        let description = schema["description"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{path} has no description"));
+        // `90s` and `1m30s` are the same.
+        let same = |part: &str| {
+            part.parse()
+                .map_or(part.to_owned(), |time: crate::api::duration::Duration| time.to_string())
+        };
+        description.split('`').map(same).collect::<Vec<_>>().join("`")
+    };
+    let time = |time: crate::api::duration::Duration| format!("`{time}`");
+    let size = |size: u64| format!("`{}`", crate::api::quantity::Bytes(size));
+    for (path, default) in [
+        ("endpoints[].weight", defaults::WEIGHT.to_string()),
+        ("endpoints[].priority", defaults::PRIORITY.to_string()),
+        ("timeouts.connect", time(defaults::CONNECT)),
+        ("timeouts.attempt", time(defaults::ATTEMPT)),
+        ("timeouts.request", time(defaults::REQUEST)),
+        ("timeouts.idle", time(defaults::IDLE)),
+        ("retries.limit", defaults::RETRIES.to_string()),
+        ("retries.backoff.base", time(defaults::BACKOFF_BASE)),
+        ("retries.backoff.max", time(defaults::BACKOFF_MAX)),
+        ("retries.statuses", "408, 429, 500, 502, 503 and 504".to_owned()),
+        ("retries.methods", "`Idempotent`".to_owned()),
+        ("retries.retryAfterMax", time(defaults::RETRY_AFTER_MAX)),
+        ("retries.budget.percent", defaults::BUDGET_PERCENT.to_string()),
+        ("retries.budget.interval", time(defaults::BUDGET_INTERVAL)),
+        ("retries.budget.minimumPerSecond", defaults::BUDGET_MINIMUM.to_string()),
+        (
+            "circuitBreaker.consecutiveFailures",
+            defaults::CONSECUTIVE_FAILURES.to_string(),
+        ),
+        (
+            "circuitBreaker.failureRate.percent",
+            defaults::FAILURE_PERCENT.to_string(),
+        ),
+        ("circuitBreaker.failureRate.window", time(defaults::WINDOW)),
+        (
+            "circuitBreaker.failureRate.minimumRequests",
+            defaults::MINIMUM_REQUESTS.to_string(),
+        ),
+        ("circuitBreaker.openFor", time(defaults::OPEN_FOR)),
+        ("circuitBreaker.maxOpenFor", time(defaults::MAX_OPEN_FOR)),
+        (
+            "circuitBreaker.halfOpenRequests",
+            defaults::HALF_OPEN_REQUESTS.to_string(),
+        ),
+        ("circuitBreaker.mode", "`Automatic`".to_owned()),
+        ("concurrency.maxInFlight", defaults::MAX_IN_FLIGHT.to_string()),
+        ("concurrency.maxPending", defaults::MAX_PENDING.to_string()),
+        ("connections.maxPerEndpoint", defaults::MAX_PER_ENDPOINT.to_string()),
+        ("connections.idleTimeout", time(defaults::IDLE_TIMEOUT)),
+        ("connections.http2", "`Auto`".to_owned()),
+        ("loadBalancing.policy", "`LeastLoaded`".to_owned()),
+        ("limits.requestBody", size(defaults::REQUEST_BODY)),
+        ("limits.responseBody", size(defaults::RESPONSE_BODY)),
+        ("limits.headers", size(defaults::HEADERS)),
+        ("healthCheck.interval", time(defaults::PROBE_INTERVAL)),
+        ("healthCheck.timeout", time(defaults::PROBE_TIMEOUT)),
+        (
+            "healthCheck.unhealthyThreshold",
+            defaults::UNHEALTHY_THRESHOLD.to_string(),
+        ),
+        ("healthCheck.healthyThreshold", defaults::HEALTHY_THRESHOLD.to_string()),
+        ("healthCheck.path", format!("`{}`", defaults::PROBE_PATH)),
+        ("healthCheck.method", "`GET`".to_owned()),
+        ("healthCheck.useCredential", defaults::USE_CREDENTIAL.to_string()),
+        ("healthCheck.expect.statuses", "`200-299`".to_owned()),
+        ("workers.replicas", defaults::REPLICAS.to_string()),
+    ] {
+        let description = told(0, path);
+        let default = format!("Defaults to {default}");
+        let end = description.find(&default).map(|at| &description[at + default.len()..]);
+        assert!(
+            end.is_some_and(|end| end.starts_with(['.', ','])),
+            "{path}: `{default}` is not in: {description}"
+        );
+    }
+    for (path, default) in [
+        ("apiKey.name", defaults::KEY_NAME),
+        ("basic.secretRef.usernameKey", defaults::USERNAME_KEY),
+        ("basic.secretRef.passwordKey", defaults::PASSWORD_KEY),
+    ] {
+        let default = format!("Defaults to `{default}`");
+        assert!(told(1, path).contains(&default), "{path}: {default}");
+    }
+}
+
 #[test]
 fn a_health_check_with_nothing_set_has_the_defaults_of_the_contract() {
     let mut object = minimal();

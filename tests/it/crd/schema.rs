@@ -22,6 +22,47 @@ fn every_field_is_described_and_bounded() {
     }
 }
 
+/// Who reads `kubectl explain` learns the bounds without trying them.
+#[test]
+fn every_description_of_the_spec_names_the_bounds() {
+    for crd in crds::all() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let mut found = Vec::new();
+        read_bounds(&schema["openAPIV3Schema"]["properties"]["spec"], "spec", &mut found);
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+}
+
+/// Bounds in `schema` and below that its description does not name.
+fn read_bounds(schema: &Value, path: &str, found: &mut Vec<String>) {
+    let description = schema["description"].as_str().unwrap_or_default();
+    let mut bounds: Vec<String> = ["minimum", "maximum", "maxItems"]
+        .iter()
+        .filter_map(|bound| schema[bound].as_f64())
+        .map(|bound| bound.to_string())
+        .collect();
+    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+        // `must be from '1s' to '1h'`
+        let quoted = rule["message"]
+            .as_str()
+            .and_then(|message| message.strip_prefix("must be from '"));
+        if let Some((min, max)) = quoted.and_then(|rest| rest.trim_end_matches('\'').split_once("' to '")) {
+            bounds.extend([min, max].map(|bound| format!("`{bound}`")));
+        }
+    }
+    let words: Vec<&str> = description
+        .split(|c: char| c.is_whitespace() || ",;:.".contains(c))
+        .collect();
+    for bound in bounds {
+        if !words.contains(&bound.as_str()) {
+            found.push(format!("{path}: `{bound}` is not in: {description}"));
+        }
+    }
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        read_bounds(field, &format!("{path}.{name}"), found);
+    }
+}
+
 #[test]
 fn the_inspection_sees_what_is_missing() {
     for (schema, complaint) in [
@@ -64,6 +105,19 @@ fn the_inspection_sees_what_is_missing() {
             "{schema}: {found:?}"
         );
     }
+}
+
+#[test]
+fn bounds_that_are_not_told_are_seen() {
+    let schema = serde_json::json!({"description": "1 to 3.", "minimum": 1.0, "maximum": 30, "properties": {
+        "a": {"description": "`1s` to 2s", "x-kubernetes-validations": [{"message": "must be from '1s' to '2s'"}]},
+    }});
+    let mut found = Vec::new();
+    read_bounds(&schema, "x", &mut found);
+    assert_eq!(
+        found,
+        ["x: `30` is not in: 1 to 3.", "x.a: ``2s`` is not in: `1s` to 2s"]
+    );
 }
 
 /// Everything that is wanting in `schema` and below, with its path.

@@ -1,0 +1,225 @@
+//! Timeouts, retries, breaker, concurrency, connections and limits.
+
+use super::checks::{Checks, defaults_of_pair};
+use super::defaults;
+use crate::api::bounds;
+use crate::api::integration::{CircuitBreaker, Concurrency, Connections, Limits, Retries, Timeouts};
+use crate::domain::plan::{BreakerPlan, ConcurrencyPlan, ConnectionPlan, LimitPlan, RetryPlan, TimeoutPlan};
+
+/// Checks `spec.timeouts`.
+pub fn timeouts(checks: &mut Checks, spec: Option<&Timeouts>) -> TimeoutPlan {
+    let Timeouts {
+        connect,
+        attempt,
+        request,
+        idle,
+    } = spec.cloned().unwrap_or_default();
+    let (attempt_default, request_default) =
+        defaults_of_pair((attempt, defaults::ATTEMPT), (request, defaults::REQUEST));
+    let plan = TimeoutPlan {
+        connect: checks.span("spec.timeouts.connect", connect, bounds::CONNECT, defaults::CONNECT),
+        attempt: checks.span("spec.timeouts.attempt", attempt, bounds::ATTEMPT, attempt_default),
+        request: checks.span("spec.timeouts.request", request, bounds::REQUEST, request_default),
+        idle: checks.span("spec.timeouts.idle", idle, bounds::IDLE, defaults::IDLE),
+    };
+    if plan.attempt > plan.request {
+        checks.violated("spec.timeouts.attempt", bounds::ATTEMPT_WITHIN_REQUEST.must);
+    }
+    plan
+}
+
+/// Checks `spec.retries`.
+pub fn retries(checks: &mut Checks, spec: Option<&Retries>) -> RetryPlan {
+    let Retries {
+        limit,
+        backoff,
+        statuses,
+        methods,
+        retry_after_max,
+        budget,
+    } = spec.cloned().unwrap_or_default();
+    let backoff = backoff.unwrap_or_default();
+    let budget = budget.unwrap_or_default();
+    let (base_default, max_default) = defaults_of_pair(
+        (backoff.base, defaults::BACKOFF_BASE),
+        (backoff.max, defaults::BACKOFF_MAX),
+    );
+    let statuses = match statuses {
+        None => defaults::RETRY_STATUSES.to_vec(),
+        Some(statuses) => {
+            let field = |index| format!("spec.retries.statuses[{index}]");
+            checks.count("spec.retries.statuses", statuses.len(), 0, 32);
+            checks.unique(&statuses, field);
+            let status = |(index, status): (usize, &i32)| checks.range(&field(index), Some(*status), bounds::STATUS, 0);
+            let statuses: Vec<u32> = statuses.iter().enumerate().map(status).collect();
+            statuses
+                .into_iter()
+                .filter_map(|status| u16::try_from(status).ok())
+                .collect()
+        }
+    };
+    let plan = RetryPlan {
+        limit: checks.range("spec.retries.limit", limit, bounds::RETRIES, defaults::RETRIES),
+        backoff_base: checks.span("spec.retries.backoff.base", backoff.base, bounds::BACKOFF, base_default),
+        backoff_max: checks.span("spec.retries.backoff.max", backoff.max, bounds::BACKOFF, max_default),
+        statuses,
+        methods: methods.unwrap_or_default(),
+        retry_after_max: checks.span(
+            "spec.retries.retryAfterMax",
+            retry_after_max,
+            bounds::RETRY_AFTER,
+            defaults::RETRY_AFTER_MAX,
+        ),
+        budget_percent: checks.range(
+            "spec.retries.budget.percent",
+            budget.percent,
+            bounds::BUDGET_PERCENT,
+            defaults::BUDGET_PERCENT,
+        ),
+        budget_interval: checks.span(
+            "spec.retries.budget.interval",
+            budget.interval,
+            bounds::BUDGET_INTERVAL,
+            defaults::BUDGET_INTERVAL,
+        ),
+        budget_minimum_per_second: checks.range(
+            "spec.retries.budget.minimumPerSecond",
+            budget.minimum_per_second,
+            bounds::BUDGET_MINIMUM,
+            defaults::BUDGET_MINIMUM,
+        ),
+    };
+    if plan.backoff_base > plan.backoff_max {
+        checks.violated("spec.retries.backoff.base", bounds::BASE_WITHIN_MAX.must);
+    }
+    plan
+}
+
+/// Checks `spec.circuitBreaker`.
+pub fn breaker(checks: &mut Checks, spec: Option<&CircuitBreaker>) -> BreakerPlan {
+    let CircuitBreaker {
+        consecutive_failures,
+        failure_rate,
+        open_for,
+        max_open_for,
+        half_open_requests,
+        mode,
+    } = spec.cloned().unwrap_or_default();
+    let rate = failure_rate.unwrap_or_default();
+    let (open_default, max_default) =
+        defaults_of_pair((open_for, defaults::OPEN_FOR), (max_open_for, defaults::MAX_OPEN_FOR));
+    let plan = BreakerPlan {
+        consecutive_failures: checks.range(
+            "spec.circuitBreaker.consecutiveFailures",
+            consecutive_failures,
+            bounds::CONSECUTIVE_FAILURES,
+            defaults::CONSECUTIVE_FAILURES,
+        ),
+        failure_percent: checks.range(
+            "spec.circuitBreaker.failureRate.percent",
+            rate.percent,
+            bounds::FAILURE_PERCENT,
+            defaults::FAILURE_PERCENT,
+        ),
+        window: checks.span(
+            "spec.circuitBreaker.failureRate.window",
+            rate.window,
+            bounds::WINDOW,
+            defaults::WINDOW,
+        ),
+        minimum_requests: checks.range(
+            "spec.circuitBreaker.failureRate.minimumRequests",
+            rate.minimum_requests,
+            bounds::MINIMUM_REQUESTS,
+            defaults::MINIMUM_REQUESTS,
+        ),
+        open_for: checks.span("spec.circuitBreaker.openFor", open_for, bounds::OPEN_FOR, open_default),
+        max_open_for: checks.span(
+            "spec.circuitBreaker.maxOpenFor",
+            max_open_for,
+            bounds::MAX_OPEN_FOR,
+            max_default,
+        ),
+        half_open_requests: checks.range(
+            "spec.circuitBreaker.halfOpenRequests",
+            half_open_requests,
+            bounds::HALF_OPEN_REQUESTS,
+            defaults::HALF_OPEN_REQUESTS,
+        ),
+        mode: mode.unwrap_or_default(),
+    };
+    if plan.open_for > plan.max_open_for {
+        checks.violated("spec.circuitBreaker.openFor", bounds::OPEN_WITHIN_MAX.must);
+    }
+    plan
+}
+
+/// Checks `spec.concurrency`.
+pub fn concurrency(checks: &mut Checks, spec: Option<&Concurrency>) -> ConcurrencyPlan {
+    let Concurrency {
+        max_in_flight,
+        max_pending,
+    } = spec.cloned().unwrap_or_default();
+    ConcurrencyPlan {
+        max_in_flight: checks.range(
+            "spec.concurrency.maxInFlight",
+            max_in_flight,
+            bounds::MAX_IN_FLIGHT,
+            defaults::MAX_IN_FLIGHT,
+        ),
+        max_pending: checks.range(
+            "spec.concurrency.maxPending",
+            max_pending,
+            bounds::MAX_PENDING,
+            defaults::MAX_PENDING,
+        ),
+    }
+}
+
+/// Checks `spec.connections`.
+pub fn connections(checks: &mut Checks, spec: Option<&Connections>) -> ConnectionPlan {
+    let Connections {
+        max_per_endpoint,
+        idle_timeout,
+        http2,
+    } = spec.cloned().unwrap_or_default();
+    ConnectionPlan {
+        max_per_endpoint: checks.range(
+            "spec.connections.maxPerEndpoint",
+            max_per_endpoint,
+            bounds::MAX_PER_ENDPOINT,
+            defaults::MAX_PER_ENDPOINT,
+        ),
+        idle_timeout: checks.span(
+            "spec.connections.idleTimeout",
+            idle_timeout,
+            bounds::IDLE_TIMEOUT,
+            defaults::IDLE_TIMEOUT,
+        ),
+        http2: http2.unwrap_or_default(),
+    }
+}
+
+/// Checks `spec.limits`.
+pub fn limits(checks: &mut Checks, spec: Option<&Limits>) -> LimitPlan {
+    let Limits {
+        request_body,
+        response_body,
+        headers,
+    } = spec.cloned().unwrap_or_default();
+    LimitPlan {
+        request_body: checks.size(
+            "spec.limits.requestBody",
+            request_body,
+            bounds::BODY,
+            defaults::REQUEST_BODY,
+        ),
+        response_body: checks.size(
+            "spec.limits.responseBody",
+            response_body,
+            bounds::BODY,
+            defaults::RESPONSE_BODY,
+        ),
+        headers: checks.size("spec.limits.headers", headers, bounds::HEADERS, defaults::HEADERS),
+    }
+}
