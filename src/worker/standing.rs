@@ -289,3 +289,6 @@ fn known(health: Health) -> Option<bool> {
         Health::Unknown => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

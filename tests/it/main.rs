@@ -28,4 +28,5 @@ mod worker_exits;
 mod worker_hostile;
 mod worker_probe;
 mod worker_retry;
+mod worker_seen;
 mod worker_stream;
