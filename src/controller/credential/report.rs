@@ -12,7 +12,7 @@ use crate::controller::references::User;
 use crate::controller::report::{Reported, Undecodable, finding};
 use crate::controller::{Context, ReconcileError};
 use crate::domain::key::Key;
-use crate::domain::status::{Finding, Progress, merge};
+use crate::domain::status::{Finding, Progress, echo, merge};
 use crate::fleet::Fleet;
 
 use super::Findings;
@@ -136,7 +136,14 @@ fn propagated(findings: &Findings) -> Finding {
 /// nobody waits for it in vain.
 fn handled(credential: &Credential, stored: Option<&Handled>) -> Option<Handled> {
     let mut handled = stored.cloned().unwrap_or_default();
-    let asked = |annotation: &str| credential.metadata.annotations.as_ref()?.get(annotation).cloned();
+    let asked = |annotation: &str| {
+        credential
+            .metadata
+            .annotations
+            .as_ref()?
+            .get(annotation)
+            .map(|value| echo(value))
+    };
     handled.reconcile = asked(ANNOTATION_RECONCILE).or(handled.reconcile);
     handled.rotate = asked(ANNOTATION_ROTATE).or(handled.rotate);
     (handled != Handled::default()).then_some(handled)

@@ -13,7 +13,7 @@ use crate::controller::report::{Reported, Undecodable, finding};
 use crate::controller::{Context, ReconcileError};
 use crate::domain::aggregate::Picture;
 use crate::domain::key::Key;
-use crate::domain::status::{Finding, Progress, merge};
+use crate::domain::status::{Finding, Progress, echo, merge};
 use crate::fleet::Fleet;
 
 use super::{Pursuit, notice};
@@ -246,7 +246,11 @@ fn handled(
 ) -> Option<Handled> {
     let mut handled = stored.cloned().unwrap_or_default();
     let annotations = integration.metadata.annotations.as_ref();
-    let asked = |annotation: &str| annotations.and_then(|annotations| annotations.get(annotation)).cloned();
+    let asked = |annotation: &str| {
+        annotations
+            .and_then(|annotations| annotations.get(annotation))
+            .map(|value| echo(value))
+    };
     if failure.is_none()
         && let Some(token) = asked(ANNOTATION_RECONCILE)
     {

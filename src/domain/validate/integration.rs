@@ -36,7 +36,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         health_check,
         workers,
         access,
-        suspend: _, // The reconciler stops before it comes here.
+        suspend: _, // For the reconciler, which then leaves the workers alone.
     } = &object.spec;
     let ca_ref = tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
 

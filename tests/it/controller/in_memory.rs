@@ -628,6 +628,26 @@ async fn requests_by_annotation_are_echoed_when_they_are_carried_out() {
     process.stop().await;
 }
 
+/// An annotation may be far longer than what the CRD lets a status repeat.
+#[tokio::test(start_paused = true)]
+async fn a_long_request_is_echoed_as_far_as_the_status_has_room() {
+    let (world, process, key, credential_key) = running().await;
+    let long = "x".repeat(300);
+    let mut manifest = integration("shop", "payments-api");
+    manifest["metadata"]["annotations"] = json!({"tidegate.dev/reset-circuit": long, "tidegate.dev/reconcile": long});
+    world.apply_integration(manifest);
+    let mut manifest = credential("shop");
+    manifest["metadata"]["annotations"] = json!({"tidegate.dev/rotate": long});
+    world.apply_credential(manifest);
+    sleep(SETTLED).await;
+    let handled = status(&world, &key).handled.unwrap();
+    assert_eq!(handled.reset_circuit.as_deref(), Some(&long[..256]));
+    assert_eq!(handled.reconcile.as_deref(), Some(&long[..256]));
+    let rotated = credential_status(&world, &credential_key).handled.unwrap().rotate;
+    assert_eq!(rotated.as_deref(), Some(&long[..256]));
+    process.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_integration_that_is_being_deleted_is_not_programmed_again() {
     let (world, process, key, _) = running().await;
