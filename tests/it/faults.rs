@@ -15,6 +15,8 @@ use tokio::time::sleep;
 use crate::support::manifests::{credential, integration, shop};
 use crate::support::memory::{Fault, Process, World, clock};
 
+mod on_api_server;
+
 /// Long enough for every backoff that a few failures can bring about, and for what waits for the start to be over.
 const SETTLED: Duration = Duration::from_secs(60);
 

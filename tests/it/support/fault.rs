@@ -25,6 +25,7 @@ pub enum Fault {
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     at: Option<(usize, Fault)>,
+    at_write: Option<(usize, Fault)>,
     calls: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
 }
@@ -39,6 +40,14 @@ impl Faults {
     pub fn at(call: usize, fault: Fault) -> Self {
         Self {
             at: Some((call, fault)),
+            ..Self::default()
+        }
+    }
+
+    /// The call of this number, from 1, of those that are meant to change something fails.
+    pub fn at_write(write: usize, fault: Fault) -> Self {
+        Self {
+            at_write: Some((write, fault)),
             ..Self::default()
         }
     }
@@ -95,10 +104,15 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let number = self.faults.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut fault = self.faults.at.and_then(|(at, fault)| (at == number).then_some(fault));
         if *request.method() != Method::GET {
-            self.faults.writes.fetch_add(1, Ordering::SeqCst);
+            let write = self.faults.writes.fetch_add(1, Ordering::SeqCst) + 1;
+            let at_write = self
+                .faults
+                .at_write
+                .and_then(|(at, fault)| (at == write).then_some(fault));
+            fault = fault.or(at_write);
         }
-        let fault = self.faults.at.and_then(|(at, fault)| (at == number).then_some(fault));
         if fault == Some(Fault::NotSent) {
             return Box::pin(async { Err("the call was not sent".into()) });
         }
