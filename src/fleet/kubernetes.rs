@@ -152,22 +152,20 @@ impl Fleet for KubernetesFleet {
     }
 
     async fn programmed(&self, key: &Key, uid: &str) -> Result<Option<Plan>, FleetError> {
-        let secret = self.secret(key).await?.filter(|secret| is_ours(&secret.metadata, uid));
-        let Some(ByteString(text)) = secret
-            .as_ref()
-            .and_then(|secret| secret.data.as_ref()?.get(build::PLAN))
-        else {
+        let secret = self.secret(key).await?;
+        if secret.as_ref().is_some_and(|secret| !is_ours(&secret.metadata, uid)) {
             return Ok(None);
-        };
-        let Ok(plan) = serde_json::from_slice::<Plan>(text) else {
-            // Not the reason: it might quote what stands there.
-            tracing::warn!(integration = %key, "the stored plan cannot be read; it is made anew");
-            return Ok(None);
-        };
-        Ok(Some(plan).filter(|plan| plan.uid == uid))
+        }
+        let stored = secret.as_ref().and_then(|secret| stored_plan(secret, uid));
+        // Should the Secret be lost or broken, what this process stored there last is as good.
+        Ok(stored.or_else(|| self.wanted.get(key, uid).map(Arc::unwrap_or_clone)))
     }
 
     async fn program(&self, workload: &Workload) -> Result<(), FleetError> {
+        let workload = &Workload {
+            plan: self.wanted.overtake(&workload.plan),
+            ..workload.clone()
+        };
         let plan = &workload.plan;
         let now = Timestamp::now();
         let trust = self.trust.trust(now).await?;
@@ -203,6 +201,15 @@ impl KubernetesFleet {
     fn push(&self, plan: &Arc<Plan>, _applied: &Applied) {
         self.wanted.set(plan);
     }
+}
+
+/// The plan as it is stored, if it can be read.
+fn stored_plan(secret: &Secret, uid: &str) -> Option<Plan> {
+    let ByteString(text) = secret.data.as_ref()?.get(build::PLAN)?;
+    // Without the reason, which might quote what stands there.
+    let unreadable = |_| tracing::warn!(secret = secret.metadata.name, "the stored plan cannot be read");
+    let plan: Plan = serde_json::from_slice(text).map_err(unreadable).ok()?;
+    (plan.uid == uid).then_some(plan)
 }
 
 /// The worker's TLS material as it is stored.

@@ -44,8 +44,11 @@ impl Call<'_> {
     }
 
     fn failure(self, error: &kube::Error) -> FleetError {
-        let kube::Error::Api(status) = error else {
-            return self.failed(told(error));
+        let status = match error {
+            kube::Error::Api(status) => status,
+            // serde quotes what it stumbles over, which may be a value.
+            kube::Error::SerdeError(_) => return self.failed("the answer of the API server cannot be read"),
+            other => return self.failed(told(other)),
         };
         // An invalid Secret could be quoted in what the server says of it.
         let detail = match self.kind {

@@ -12,6 +12,7 @@ use super::follow::Context;
 use super::link::{Answer, Link, LinkError, Pusher, is_about, pause};
 use super::pod::Worker;
 use super::trust::TrustStore;
+use super::wanted::Wanted;
 use crate::api::PORT_CONTROL;
 use crate::domain::health::Report;
 use crate::domain::plan::Plan;
@@ -81,6 +82,7 @@ pub async fn keep_link(mut place: watch::Receiver<Worker>, context: Context) {
                 let mut conversation = Conversation {
                     link,
                     worker,
+                    wanted: &wanted,
                     report: None,
                     pushed: None,
                 };
@@ -133,15 +135,16 @@ enum Ended {
 }
 
 /// One connection, with what came over it.
-struct Conversation {
+struct Conversation<'a> {
     link: Link,
     worker: Worker,
+    wanted: &'a Wanted,
     report: Option<Arc<Report>>,
     /// The plan that the worker was offered last.
     pushed: Option<Arc<Plan>>,
 }
 
-impl Conversation {
+impl Conversation<'_> {
     /// Takes reports and pushes plans until the connection ends.
     async fn go_on(
         &mut self,
@@ -161,6 +164,7 @@ impl Conversation {
             tokio::select! {
                 next = self.link.next() => match next {
                     Ok(report) if is_about(&report, &self.worker.integration, &self.worker.integration_uid) => {
+                        self.hear(report.plan_revision);
                         self.report = Some(Arc::new(report));
                         teller.tell(&self.worker, self.report.as_ref()).await;
                     }
@@ -170,6 +174,11 @@ impl Conversation {
                 offered = when_there(&mut push) => match offered {
                     Ok((plan, answer)) => {
                         log_answer(&self.worker, &plan, answer);
+                        let is_wanted = plans.borrow().as_ref().is_some_and(|wanted| Arc::ptr_eq(wanted, &plan));
+                        if answer == Answer::Stale && is_wanted {
+                            // Another plan of this revision runs there, if not a newer one.
+                            self.hear(plan.revision + 1);
+                        }
                         self.pushed = Some(plan);
                         push = None;
                     }
@@ -191,6 +200,11 @@ impl Conversation {
                 }
             }
         }
+    }
+
+    fn hear(&self, revision: u64) {
+        self.wanted
+            .hear(&self.worker.integration, &self.worker.integration_uid, revision);
     }
 
     /// `wanted`, if it is for this worker, and it neither runs it nor was offered it over this connection.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tempfile::TempDir;
@@ -389,4 +389,51 @@ async fn forgotten_integration_gets_no_more_plans() {
     // Programmed again, it is pushed again.
     stage.program(stage.plan()).await;
     worker.until_it_runs(7).await;
+}
+
+#[tokio::test]
+async fn workers_take_the_next_plan_although_the_count_of_revisions_was_lost() {
+    let mut stage = stage("follow-count").await;
+    stage.program(stage.plan()).await;
+    let address = address();
+    let worker = stage.worker(address).await;
+    stage.pod("worker-1", &stage.plan(), address, true).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+
+    // The Secret is deleted and made anew from what this process knows.
+    let secrets = stage.place.api::<Secret>();
+    let delete = async || {
+        secrets
+            .delete("payments-api-worker", &DeleteParams::default())
+            .await
+            .unwrap()
+    };
+    delete().await;
+    let (key, uid) = (stage.plan().integration, stage.plan().uid);
+    assert_eq!(stage.fleet.programmed(&key, &uid).await.unwrap(), Some(stage.plan()));
+
+    // Another replica knows nothing, and begins to count at 1, with another plan.
+    stage.stop.cancel();
+    let fleet = fleet(&stage.place, settings(&stage.place));
+    assert_eq!(fleet.programmed(&key, &uid).await.unwrap(), None);
+    let stop = CancellationToken::new();
+    let (running, until) = (Arc::clone(&fleet), stop.clone());
+    tokio::spawn(async move { running.run(until).await.unwrap() });
+    stage.observations = fleet.observations();
+    stage.fleet = fleet;
+    stage.stop = stop;
+    let first = Plan {
+        revision: 1,
+        generation: 99,
+        ..stage.plan()
+    };
+    stage.program(first.clone()).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+    assert_eq!(worker.running().revision, 7);
+    // What it heard wakes the reconciler, which programs what it programmed before.
+    stage.program(first).await;
+    worker.until_it_runs(8).await;
+    assert_eq!(worker.running().generation, 99);
+    let stored = stage.fleet.programmed(&key, &uid).await.unwrap().unwrap();
+    assert_eq!((stored.revision, stored.generation), (8, 99));
 }
