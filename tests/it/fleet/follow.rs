@@ -10,6 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tidegate::api::integration::CircuitState;
 use tidegate::domain::health::Report;
+use tidegate::domain::key::Key;
 use tidegate::domain::plan::Plan;
 use tidegate::fleet::kubernetes::KubernetesFleet;
 use tidegate::fleet::{Fleet, Observation, WorkerState};
@@ -338,8 +339,10 @@ async fn worker_speaks_only_for_the_integration_of_its_certificate() {
         uid: "uid-of-another".into(),
         ..sample::report(&worker.running(), CircuitState::Open)
     };
-    worker.reports.send_replace(sample::reports(foreign));
-    worker.say(CircuitState::HalfOpen);
+    let mut both = sample::reports(sample::report(&worker.running(), CircuitState::HalfOpen));
+    // Sent first, because it stands first.
+    both.insert(Key::new("a", "a"), Arc::new(foreign));
+    worker.reports.send_replace(both);
     let mut impostor_heard = false;
     let mut foreign_heard = false;
     timeout(DEADLINE, async {
