@@ -54,6 +54,10 @@ pub struct Settings {
     pub drain: Duration,
     /// How long after the start a picture with fewer workers than the status tells of is taken for incomplete.
     pub settle: Duration,
+    /// Least time between two writes of the status of one object that nobody waits for; see [`pacing`].
+    pub status_interval: Duration,
+    /// The URL under which an Integration is called, for `status.address`.
+    pub address: Arc<dyn Fn(&Key) -> String + Send + Sync>,
     /// The time of day.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Called with the name of a reconciler, `integration` or `credential`, whenever its loop has turned and nothing in
@@ -68,6 +72,8 @@ impl Default for Settings {
             concurrency: 16,
             drain: Duration::from_secs(10),
             settle: Duration::from_secs(20),
+            status_interval: pacing::INTERVAL,
+            address: Arc::new(|key| format!("http://{}.{}.svc", key.name, key.namespace)),
             clock: Arc::new(Timestamp::now),
             beat: Arc::new(|_| ()),
         }
@@ -178,6 +184,7 @@ pub struct Context<C, F> {
 
 impl<C: Cluster, F: Fleet> Context<C, F> {
     fn new(cluster: Arc<C>, fleet: Arc<F>, settings: Settings) -> Self {
+        let status_interval = settings.status_interval;
         Self {
             cluster,
             fleet,
@@ -187,7 +194,7 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
             credentials: Queue::new(credential::NAME),
             references: Mutex::default(),
             reports: Mutex::default(),
-            pacing: Mutex::default(),
+            pacing: Mutex::new(Pacing::new(status_interval)),
             values: Mutex::default(),
         }
     }

@@ -27,12 +27,16 @@ pub mod table;
 
 /// How long requests and reconciles under way may go on after a stop is asked for.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Least time between two writes of the status of one object.
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// A loop that has been silent for this long hangs.
 const PULSE: Duration = Duration::from_secs(30);
 
 /// What `run` is told when it starts.
 #[derive(Debug)]
 pub struct Settings {
+    /// Port under which the worker is reached, for `status.address`.
+    pub port: u16,
     /// Takes traffic; see [`listen`].
     pub worker: Worker,
     /// Where the admin endpoints are served.
@@ -102,8 +106,12 @@ pub async fn run(
     });
     let pulses = [controller::integration::NAME, controller::credential::NAME];
     let pulses = pulses.map(|name| (name, readiness.pulse(name, PULSE)));
+    let port = settings.port;
     let controller_settings = controller::Settings {
         drain: DRAIN,
+        // There is no API server to spare, and somebody watches the table.
+        status_interval: STATUS_INTERVAL,
+        address: Arc::new(move |key| format!("http://{}.{}.localhost:{port}", key.name, key.namespace)),
         beat: Arc::new(move |name| {
             let pulse = pulses.iter().find(|(of, _)| *of == name);
             if let Some((_, pulse)) = pulse {

@@ -79,9 +79,13 @@ async fn serve(args: Args, screen: Screen) -> Result<(), Failure> {
     let (follower, problems) = Follower::load(paths, store.clone(), Timestamp::now())?;
     screen.say(&guide);
     files::tell(&problems, &[]);
+    if store.integrations().is_empty() {
+        tracing::warn!("there is no good Integration in the files yet; edits are followed");
+    }
 
     let showing = tokio::spawn(show::show(screen.clone(), store.clone(), stop.clone()));
-    let done = standalone::run(Settings { worker, admin }, store, follower, stop.clone()).await;
+    let port = listen.port();
+    let done = standalone::run(Settings { port, worker, admin }, store, follower, stop.clone()).await;
     stop.cancel();
     let _ = showing.await;
     drop(quickstart);

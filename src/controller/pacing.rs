@@ -17,7 +17,7 @@ use crate::api::integration::Handled;
 
 use super::references::User;
 
-/// Least time between two writes of the status of one object.
+/// Least time between two writes of the status of one object, where there is an API server to spare.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
 /// What of a status decides whether it may wait.
@@ -55,10 +55,16 @@ pub struct Written {
     ready_for: Option<i64>,
 }
 
-/// When `new` may be written over `stored`; not after `now`: at once.
-pub fn may_write(last: Option<Written>, stored: Outline<'_>, new: Outline<'_>, now: Instant) -> Instant {
+/// When `new` may be written over `stored`, with this least time between two writes; not after `now`: at once.
+pub fn may_write(
+    interval: Duration,
+    last: Option<Written>,
+    stored: Outline<'_>,
+    new: Outline<'_>,
+    now: Instant,
+) -> Instant {
     match last.and_then(|last| last.weather) {
-        Some(weather) if !is_awaited(last, stored, new) => weather + INTERVAL,
+        Some(weather) if !is_awaited(last, stored, new) => weather + interval,
         _ => now,
     }
 }
@@ -73,12 +79,26 @@ fn is_awaited(last: Option<Written>, stored: Outline<'_>, new: Outline<'_>) -> b
 }
 
 /// The last writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pacing {
+    interval: Duration,
     written: HashMap<User, Written>,
 }
 
 impl Pacing {
+    /// Nothing written yet; `interval` is the least time between two writes of the status of one object.
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            written: HashMap::new(),
+        }
+    }
+
+    /// When `new` may be written over `stored`; not after `now`: at once.
+    pub fn may_write(&self, user: &User, stored: Outline<'_>, new: Outline<'_>, now: Instant) -> Instant {
+        may_write(self.interval, self.last(user), stored, new, now)
+    }
+
     /// The last write of this object.
     pub fn last(&self, user: &User) -> Option<Written> {
         self.written.get(user).copied()
@@ -87,7 +107,7 @@ impl Pacing {
     /// When a change that nobody waits for may be written.
     pub fn next(&self, user: &User, now: Instant) -> Instant {
         let weather = self.last(user).and_then(|last| last.weather);
-        weather.map_or(now, |weather| now.max(weather + INTERVAL))
+        weather.map_or(now, |weather| now.max(weather + self.interval))
     }
 
     /// `new` was written over `stored`.
@@ -132,7 +152,7 @@ mod tests {
         let (mut last, mut writes) = (None, Vec::new());
         for tenth in 0..200 {
             let now = start + Duration::from_millis(100 * tenth);
-            if may_write(last, outline(1, true), outline(1, true), now) <= now {
+            if may_write(INTERVAL, last, outline(1, true), outline(1, true), now) <= now {
                 last = Some(Written {
                     weather: Some(now),
                     ready_for: Some(1),
@@ -191,7 +211,7 @@ mod tests {
             ("nothing written yet", None, outline(2, true), outline(2, true), now),
         ];
         for (case, last, stored, new, expected) in cases {
-            assert_eq!(may_write(last, stored, new, now), expected, "{case}");
+            assert_eq!(may_write(INTERVAL, last, stored, new, now), expected, "{case}");
         }
     }
 
@@ -213,20 +233,20 @@ mod tests {
             handled: Some(&handled),
             ..stored
         };
-        assert_eq!(may_write(last, stored, new, now), now);
+        assert_eq!(may_write(INTERVAL, last, stored, new, now), now);
     }
 
     #[test]
     fn readiness_that_flaps_is_paced_like_anything_else() {
         let (mut pacing, user) = (
-            Pacing::default(),
+            Pacing::new(INTERVAL),
             User::Integration(crate::domain::key::Key::new("shop", "a")),
         );
         let now = Instant::now();
         pacing.wrote(&user, outline(0, false), outline(1, true), now);
         pacing.wrote(&user, outline(1, true), outline(1, false), now);
         assert_eq!(
-            may_write(pacing.last(&user), outline(1, false), outline(1, true), now),
+            pacing.may_write(&user, outline(1, false), outline(1, true), now),
             now + INTERVAL
         );
     }
@@ -234,7 +254,7 @@ mod tests {
     #[test]
     fn a_breaker_that_opens_right_after_an_edit_does_not_wait_for_it() {
         let (mut pacing, user) = (
-            Pacing::default(),
+            Pacing::new(INTERVAL),
             User::Integration(crate::domain::key::Key::new("shop", "a")),
         );
         let now = Instant::now();
@@ -242,7 +262,7 @@ mod tests {
         pacing.wrote(&user, outline(2, false), outline(2, true), now);
         let later = now + Duration::from_secs(1);
         assert_eq!(
-            may_write(pacing.last(&user), outline(2, true), outline(2, true), later),
+            pacing.may_write(&user, outline(2, true), outline(2, true), later),
             later
         );
     }

@@ -11,7 +11,7 @@ use crate::domain::status::{Finding, Progress, merge};
 use crate::fleet::Fleet;
 use crate::telemetry::controller_metrics;
 
-use super::pacing::{Outline, may_write};
+use super::pacing::Outline;
 use super::references::User;
 use super::{Context, lock};
 
@@ -78,7 +78,7 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
         write: impl Future<Output = Result<(), ClusterError>>,
     ) -> Result<Reported, ClusterError> {
         let now = Instant::now();
-        let at = may_write(lock(&self.pacing).last(user), stored, new, now);
+        let at = lock(&self.pacing).may_write(user, stored, new, now);
         if at > now {
             return Ok(Reported::Later(at));
         }

@@ -52,6 +52,9 @@ async fn the_quickstart_opens_and_closes_a_circuit() {
     );
     assert!(body.contains("number 1"), "the provider saw our key: {body}");
     circuit_is(&program, "Closed").await;
+    let objects = program.objects("integrations").await;
+    let address = format!("http://tides.demo.localhost:{}", program.listen.port());
+    assert_eq!(objects[0]["status"]["address"], address);
 
     let control = async |what: &str| {
         let url = format!("{}/control/{what}", program.provider());

@@ -99,7 +99,11 @@ impl Disk {
     /// What these paths name, each a file or a directory. All of them have to exist now.
     pub fn open(sources: Vec<PathBuf>) -> Result<Self, (PathBuf, io::Error)> {
         for source in &sources {
-            fs::metadata(source).map_err(|error| (source.clone(), error))?;
+            let metadata = fs::metadata(source).map_err(|error| (source.clone(), error))?;
+            if !(metadata.is_file() || metadata.is_dir()) {
+                let error = io::Error::other("neither a file nor a directory");
+                return Err((source.clone(), error));
+            }
         }
         Ok(Self {
             sources,
@@ -420,6 +424,10 @@ mod tests {
 
     #[test]
     fn a_path_that_does_not_exist_is_an_error_at_once() {
+        assert_eq!(
+            Disk::open(vec!["/dev/null".into()]).unwrap_err().0,
+            Path::new("/dev/null")
+        );
         let (path, error) = Disk::open(vec!["/nonexistent/a.yaml".into()]).unwrap_err();
         assert_eq!(
             (path.as_path(), error.kind()),

@@ -462,6 +462,22 @@ mod tests {
         assert_eq!(seen[2].1, seen[3].1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_annotation_is_told_of_and_is_no_edit_of_the_spec() {
+        let store = Store::new();
+        store.replace(objects(1, "x"), NOW);
+        let mut changes = store.changes();
+        drain(&mut changes).await;
+        let mut asked = objects(1, "x");
+        let Object::Integration(object) = &mut asked[0] else {
+            panic!()
+        };
+        object.metadata.annotations = Some([("tidegate.dev/reset-circuit".to_owned(), "1".to_owned())].into());
+        store.replace(asked, NOW);
+        assert_eq!(drain(&mut changes).await, [Change::Integration(key("a"))]);
+        assert_eq!(store.integrations()[0].metadata.generation, Some(1));
+    }
+
     #[tokio::test]
     async fn an_edit_keeps_the_status_and_a_namesake_is_not_written() {
         let store = Store::new();

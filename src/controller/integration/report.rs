@@ -38,7 +38,8 @@ pub(super) async fn report<C: Cluster, F: Fleet>(
         return Ok(Reported::Same);
     }
     let now = context.now();
-    let status = compose(key, integration, pursuit, picture, failure, now);
+    let address = (context.settings.address)(key);
+    let status = compose(key, address, integration, pursuit, picture, failure, now);
     if same(&stored, &status, now) {
         return Ok(Reported::Same);
     }
@@ -86,6 +87,7 @@ fn same(stored: &IntegrationStatus, new: &IntegrationStatus, now: Timestamp) -> 
 
 fn compose(
     key: &Key,
+    address: String,
     integration: &Integration,
     pursuit: &Pursuit,
     picture: Picture,
@@ -104,7 +106,7 @@ fn compose(
     let (findings, progress) = verdict(integration, pursuit, &picture, failure);
     IntegrationStatus {
         observed_generation: Some(generation),
-        address: Some(format!("http://{}.{}.svc", key.name, key.namespace)),
+        address: Some(address),
         circuit: Some(picture.circuit),
         endpoints_healthy: Some(picture.endpoints_healthy),
         replicas: Some(picture.replicas),
