@@ -154,6 +154,46 @@ pub async fn an_edit_is_programmed_on_running_workers(world: &mut World) -> Outc
     })
 }
 
+pub async fn a_helm_upgrade_replaces_the_workers_without_losing_a_call(world: &mut World) -> Outcome {
+    let calls = world
+        .calls
+        .as_ref()
+        .ok_or_else(|| Failure::new("no application calls"))?;
+    let before = identities(&world.workers(PAYMENTS).await?);
+    let mark = calls.mark();
+    let start = Instant::now();
+    world
+        .helm(&[
+            "upgrade",
+            "tidegate",
+            "charts/tidegate",
+            "--namespace",
+            SYSTEM,
+            "--wait",
+            "--timeout",
+            "120s",
+            "--reuse-values",
+            "--set",
+            "worker.logLevel=warn",
+        ])
+        .await?;
+    until("every worker is a new one", LONG, || async {
+        let workers = world.workers(PAYMENTS).await?;
+        let replaced = identities(&workers).is_disjoint(&before);
+        Ok((replaced && workers.len() == 2 && workers.iter().all(is_ready)).then_some(()))
+    })
+    .await?;
+    calls.good(20, SHORT).await?;
+    let tally = calls.since(mark);
+    println!(
+        "       upgraded in {:.1} s, calls meanwhile: {tally:?}",
+        start.elapsed().as_secs_f64()
+    );
+    ensure(tally.bad == 0 && tally.lost == 0, || {
+        format!("calls failed meanwhile: {tally:?} {:?}", calls.kinds(mark))
+    })
+}
+
 /// Which pods they are, and how often each was restarted.
 fn identities(pods: &[Pod]) -> BTreeSet<(String, i32)> {
     pods.iter()

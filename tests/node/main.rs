@@ -43,6 +43,7 @@ const CLAIMS: &[Claim] = claims![
     live::scale_changes_the_number_of_workers,
     live::an_edited_secret_is_live_without_a_restart,
     live::an_edit_is_programmed_on_running_workers,
+    live::a_helm_upgrade_replaces_the_workers_without_losing_a_call,
     faults::a_killed_worker_does_not_end_the_service,
     faults::traffic_goes_on_and_workers_start_without_a_controller,
     faults::a_killed_controller_comes_back_and_reports_again,

@@ -8,10 +8,18 @@ use crate::world::{Outcome, SYSTEM, World, ensure};
 
 /// Granted, and not seen in use here, with the reason.
 const UNSEEN: &[(&str, &str, &str)] = &[
-    // It is asked about, not used: the admission of owner references looks whether it is there.
+    // Asked about, not used: the admission of owner references looks whether it is there.
     ("tidegate.dev", "integrations/finalizers", "update"),
+    // The same: an apply that creates is recorded as `patch`, and refused without the right to create.
+    ("", "services", "create"),
+    ("", "serviceaccounts", "create"),
+    ("apps", "deployments", "create"),
+    ("networking.k8s.io", "networkpolicies", "create"),
+    ("policy", "poddisruptionbudgets", "create"),
     // Where an installation switches policies off that it had on.
     ("networking.k8s.io", "networkpolicies", "delete"),
+    // An event that repeats within minutes is counted up.
+    ("events.k8s.io", "events", "patch"),
 ];
 
 /// API group, resource with subresource, verb.

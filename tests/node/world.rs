@@ -172,11 +172,16 @@ impl World {
             .unwrap_or_default();
         let host = format!("{integration}.{SHOP}.svc");
         let client = reqwest::Client::builder().no_proxy().timeout(SHORT).build()?;
-        let answer = client
-            .get(format!("http://{address}{path}"))
-            .header("host", host)
-            .send()
-            .await?;
+        let url = format!("http://{address}{path}");
+        // The node's rules for a Service that has just been made follow a moment later; a call that found no way there
+        // has reached nobody.
+        let answer = until("the Service takes connections", SHORT, || async {
+            match client.get(&url).header("host", &host).send().await {
+                Err(error) if error.is_connect() => Ok(None),
+                answer => Ok(Some(answer)),
+            }
+        })
+        .await??;
         let error = answer
             .headers()
             .get("tidegate-error")
