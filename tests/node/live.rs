@@ -10,7 +10,7 @@ use kube::runtime::watcher;
 use serde_json::json;
 use tidegate::api::condition::kind;
 
-use crate::world::{Failure, LONG, Outcome, PAYMENTS, SHOP, SHORT, World, ensure, is_ready, is_true, until};
+use crate::world::{Failure, LONG, Outcome, PAYMENTS, SHOP, SHORT, SYSTEM, World, ensure, is_ready, is_true, until};
 
 /// Edits whose time to `Programmed` is taken.
 const EDITS: usize = 25;
