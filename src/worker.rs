@@ -34,6 +34,7 @@ pub mod layer;
 pub mod pool;
 pub mod probe;
 pub mod problem;
+pub mod reading;
 pub mod report;
 pub mod route;
 pub mod serve;

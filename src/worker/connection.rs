@@ -11,13 +11,12 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -27,8 +26,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::body::Broken;
 use super::framing::Framing;
-use super::wire::{Patience, UnderWay, Verdict, Vitals, Wire};
+use super::reading::{Reading, Watched};
+use super::wire::{Patience, Verdict, Vitals, Wire};
 
 /// How an HTTP/2 connection begins (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,6 +39,9 @@ const LINGER: (Duration, u64) = (Duration::from_secs(1), 256 << 10);
 
 /// How long an HTTP/2 peer may take to go when it was told to.
 const GOING: Duration = Duration::from_secs(5);
+
+/// How long a connection is left alone at first; after that it says itself when to look next.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// What a connection may take.
 #[derive(Clone, Copy, Debug)]
@@ -50,50 +54,53 @@ pub struct Bounds {
 
 /// Serves `socket` until its peer is done or takes too long, or, when `stop` is asked for, until what is under way is
 /// finished. `answer` is called with each request.
-pub async fn serve<A, F, B>(mut socket: TcpStream, bounds: Bounds, stop: CancellationToken, answer: A)
+pub async fn serve<A, F, B>(mut socket: TcpStream, bounds: impl Fn() -> Bounds, stop: CancellationToken, answer: A)
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: std::error::Error + Send + Sync,
+    B: Body<Data = Bytes, Error = Broken> + Send + Unpin + 'static,
 {
     let first = tokio::select! {
-        first = tokio::time::timeout(bounds.patience.head, read_first(&mut socket)) => first,
+        first = tokio::time::timeout(bounds().patience.head, read_first(&mut socket)) => first,
         () = stop.cancelled() => return,
     };
     let Ok(Ok((first, is_http2))) = first else { return };
     let vitals = Arc::new(Vitals::default());
-    let noted = vitals.clone();
-    let service = service_fn(move |request| {
-        let under_way = noted.begin();
-        let answered = answer(request);
-        async move {
-            let mut response = answered.await;
-            if is_http2 {
-                response.headers_mut().remove(CONNECTION);
+    let reading = Reading::default();
+    let service = {
+        let (vitals, reading) = (vitals.clone(), reading.clone());
+        service_fn(move |request| {
+            let under_way = vitals.begin();
+            let (answered, reading) = (answer(request), reading.clone());
+            async move {
+                let mut response = answered.await;
+                if is_http2 {
+                    response.headers_mut().remove(CONNECTION);
+                }
+                Ok::<_, Infallible>(response.map(|body| {
+                    if is_http2 {
+                        reading.lend(body, under_way)
+                    } else {
+                        Watched::Given(body, under_way)
+                    }
+                }))
             }
-            Ok::<_, Infallible>(response.map(|body| Noted {
-                body,
-                _under_way: under_way,
-            }))
-        }
-    });
+        })
+    };
+    let look = || {
+        let patience = bounds().patience;
+        reading.take_back(patience.idle);
+        vitals.judge(patience)
+    };
     let framing = (!is_http2).then(Framing::default);
     let wire = TokioIo::new(Wire::new(socket, first, framing, vitals.clone()));
     if is_http2 {
-        let connection = pin!(http2_builder(bounds).serve_connection(wire, service));
-        watch(connection, &vitals, bounds.patience, &stop, |connection| {
-            connection.graceful_shutdown();
-        })
-        .await;
+        let connection = pin!(http2_builder(bounds()).serve_connection(wire, service));
+        watch(connection, look, &stop, |connection| connection.graceful_shutdown()).await;
     } else {
-        let mut connection = http1_builder(bounds).serve_connection(wire, service);
-        let pinned = Pin::new(&mut connection);
-        if watch(pinned, &vitals, bounds.patience, &stop, |connection| {
-            connection.graceful_shutdown();
-        })
-        .await
-        {
+        let mut connection = http1_builder(bounds()).serve_connection(wire, service);
+        let finish = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+        if watch(Pin::new(&mut connection), look, &stop, finish).await {
             linger(connection.into_parts().io.into_inner().into_socket()).await;
         }
     }
@@ -140,16 +147,15 @@ async fn read_first(socket: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
     Ok((first, true))
 }
 
-/// Drives `connection` to its end, and says whether it came to one by itself. `finish` asks it to end when what is under
-/// way is finished.
+/// Drives `connection` to its end, and says whether it came to one by itself. `look` says how it is; `finish` asks it to
+/// end when what is under way is finished.
 async fn watch<C: Future>(
     mut connection: Pin<&mut C>,
-    vitals: &Vitals,
-    patience: Patience,
+    look: impl Fn() -> Verdict,
     stop: &CancellationToken,
     finish: impl Fn(Pin<&mut C>),
 ) -> bool {
-    let mut timer = pin!(tokio::time::sleep(patience.head));
+    let mut timer = pin!(tokio::time::sleep(FIRST_LOOK));
     let mut stopped = pin!(stop.cancelled());
     let (mut stopping, mut leaving) = (false, false);
     loop {
@@ -161,7 +167,7 @@ async fn watch<C: Future>(
                 finish(connection.as_mut());
             }
             () = timer.as_mut() => {
-                let next = match vitals.judge(patience) {
+                let next = match look() {
                     Verdict::Fine(next) => next,
                     Verdict::Quiet if !leaving => {
                         leaving = true;
@@ -184,27 +190,4 @@ async fn linger(mut socket: TcpStream) {
     };
     // Whatever comes of it: the connection is over.
     drop(tokio::time::timeout(time, read).await);
-}
-
-/// The body of an answer, which is under way until it is dropped.
-struct Noted<B> {
-    body: B,
-    _under_way: UnderWay,
-}
-
-impl<B: Body + Unpin> Body for Noted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

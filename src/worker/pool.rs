@@ -266,6 +266,12 @@ impl Pool {
         Ok(sender)
     }
 
+    /// An attempt on a connection of this pool timed out. The path to the provider may have lost its state, and then every
+    /// connection that lies idle leads nowhere too: none is used again. What is under way goes on.
+    pub fn suspect(&self) {
+        self.shelf().clear();
+    }
+
     fn keep(self: &Arc<Self>, sender: http1::SendRequest<Outgoing>, keep_alive: Option<Duration>) {
         let now = Instant::now();
         let idle = keep_alive.map_or(self.bounds.idle, |timeout| timeout.min(self.bounds.idle));

@@ -20,8 +20,11 @@ use super::stack::{AnswerBody, rescue};
 use super::table::Directory;
 
 /// Connections at a time. Those beyond it wait in the kernel's queue, so that memory is bounded: an idle connection
-/// costs about 12 KiB.
-const MAX_CONNECTIONS: usize = 8192;
+/// costs about 20 KiB.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// When fewer places than this are free, connections with nothing under way are closed within seconds.
+const CROWDED: usize = MAX_CONNECTIONS / 4;
 
 /// How long to wait when the process is out of file descriptors: they come back when connections end.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
@@ -59,9 +62,9 @@ pub async fn serve(
         };
         match accepted {
             Ok((socket, place)) => {
-                let (directory, stop) = (directory.clone(), stop.clone());
+                let (directory, places, stop) = (directory.clone(), places.clone(), stop.clone());
                 connections.spawn(async move {
-                    serve_one(socket, directory, stop).await;
+                    serve_one(socket, directory, places, stop).await;
                     drop(place);
                 });
             }
@@ -108,11 +111,24 @@ fn is_about_the_peer(error: &io::Error) -> bool {
     )
 }
 
-async fn serve_one(socket: TcpStream, directory: Arc<ArcSwap<Directory>>, stop: CancellationToken) {
-    let bounds = directory.load().bounds;
+async fn serve_one(
+    socket: TcpStream,
+    directory: Arc<ArcSwap<Directory>>,
+    places: Arc<Semaphore>,
+    stop: CancellationToken,
+) {
+    let known = directory.clone();
+    let bounds = move || {
+        let mut bounds = known.load().bounds;
+        if places.available_permits() < CROWDED {
+            bounds.patience.idle = bounds.patience.idle.min(Duration::from_secs(1));
+        }
+        bounds
+    };
     connection::serve(socket, bounds, stop, move |request| {
         let directory = directory.clone();
-        async move { answer(&directory, request).await }
+        // Boxed, because hyper keeps room for it as long as the connection lives, and most connections are idle.
+        Box::pin(async move { answer(&directory, request).await })
     })
     .await;
 }

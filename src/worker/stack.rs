@@ -183,7 +183,10 @@ impl Stack {
             Err(_) if until == deadline && until - started < bound / 2 => {
                 Err(Unanswered::deadline(self.plan.timeouts.request))
             }
-            Err(_) => Err(Unanswered::timeout(until - started)),
+            Err(_) => {
+                endpoint.pool().suspect();
+                Err(Unanswered::timeout(until - started))
+            }
         };
         let took = started.elapsed();
         let result = match result {

@@ -284,3 +284,26 @@ async fn a_provider_that_fails_everything_sees_a_fifth_more_and_not_three_times_
     let seen = provider.seen().len();
     assert!((110..=120).contains(&seen), "{seen}");
 }
+
+#[tokio::test]
+async fn after_a_timeout_no_connection_that_lay_idle_is_trusted() {
+    // Each connection answers once and then swallows what it gets, as a path does that forgot about it.
+    let provider = Provider::raw(|mut socket, _| async move {
+        read_head(&mut socket).await;
+        write(&mut socket, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        drop(socket.read_to_end(&mut Vec::new()).await);
+    })
+    .await;
+    let mut plan = plan(&[provider.url("")]);
+    plan.timeouts.attempt = Duration::from_millis(300);
+    let worker = Dataplane::start([plan]);
+    let (one, two, three) = tokio::join!(worker.get("/"), worker.get("/"), worker.get("/"));
+    assert!([one, two, three].iter().all(|response| response.status() == 200));
+    let response = worker.get("/").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        response.headers()["tidegate-attempts"],
+        "2",
+        "one attempt finds out for all of them"
+    );
+}

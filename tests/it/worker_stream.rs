@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate::api::integration::Http2;
-use tidegate::domain::plan::Plan;
+use tidegate::domain::plan::{Material, Plan};
+use tidegate::domain::secret::SecretValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -357,6 +358,28 @@ async fn a_redirect_is_passed_on_and_not_followed() {
 }
 
 #[tokio::test]
+async fn a_redirect_does_not_hand_the_key_of_a_query_to_the_caller() {
+    let provider = Provider::start(|seen| async move {
+        let mut response = answer(301, "");
+        response
+            .headers_mut()
+            .insert("location", seen.uri.to_string().replace("/x", "/x/").parse().unwrap());
+        response
+    })
+    .await;
+    let mut plan = plan(&[provider.url("")]);
+    plan.credentials = vec![crate::support::dataplane::api_key(1, "s3cret")];
+    plan.credentials[0].material = Some(Material::Query {
+        name: "key".to_owned(),
+        value: SecretValue::new("s3cret"),
+    });
+    let worker = Dataplane::start([plan]);
+    let response = worker.get("/x?a=1&key=mine").await;
+    assert_eq!(provider.seen()[0].uri, "/x?a=1&key=s3cret");
+    assert_eq!(response.headers()["location"], "/x/?a=1");
+}
+
+#[tokio::test]
 async fn a_trace_request_carries_no_credential() {
     let provider = Provider::start(|seen| async move { answer(200, format!("{:?}", seen.headers)) }).await;
     let mut plan = plan(&[provider.url("")]);
@@ -423,4 +446,42 @@ async fn a_caller_that_reads_slowly_slows_the_provider_down_and_nothing_grows() 
         before < TOTAL / 2,
         "{before} bytes were sent to a caller that does not read"
     );
+}
+
+#[tokio::test]
+async fn an_http2_stream_that_nobody_reads_is_taken_back_though_its_connection_is_busy() {
+    let provider = Provider::start(|seen| async move {
+        match seen.uri.path() {
+            "/large" => streamed(futures::stream::repeat_with(|| piece(vec![0; 16 << 10]))),
+            _ => answer(200, "small"),
+        }
+    })
+    .await;
+    let mut plan = plan(&[provider.url("")]);
+    plan.timeouts.idle = Duration::from_millis(300);
+    plan.concurrency.max_in_flight = 1;
+    plan.concurrency.max_pending = 0;
+    let worker = Dataplane::start([plan]);
+    let mut sender = http2(&worker).await;
+    let request = |path: &str| {
+        Request::get(format!("http://api{path}"))
+            .body(Full::<Bytes>::default())
+            .unwrap()
+    };
+    let unread = sender.send_request(request("/large")).await.unwrap();
+    let refused = sender.send_request(request("/small")).await.unwrap();
+    assert_eq!(
+        refused.headers()["tidegate-error"],
+        "overloaded",
+        "the one place is taken"
+    );
+    let freed = async {
+        while sender.send_request(request("/small")).await.unwrap().status() != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), freed)
+        .await
+        .expect("the place is free again");
+    drop(unread);
 }

@@ -45,6 +45,12 @@ impl Shelf {
         self.http1 = false;
     }
 
+    /// Lets go of all of them.
+    pub fn clear(&mut self) {
+        self.idle.clear();
+        self.shared = None;
+    }
+
     /// The shared connection takes no more requests; what is under way on it goes on.
     pub fn forget_shared(&mut self) {
         self.shared = None;

@@ -15,6 +15,7 @@ use crate::worker::endpoint::Endpoint;
 use crate::worker::hop;
 use crate::worker::kept::Resumed;
 use crate::worker::layer::admit::Place;
+use crate::worker::layer::authenticate::withdraw;
 use crate::worker::layer::observe::Call;
 use crate::worker::pool::Lease;
 use crate::worker::problem::{self, Failure, TIDEGATE_ERROR};
@@ -47,6 +48,11 @@ impl Stack {
         } = reply;
         let (mut head, body) = response.into_parts();
         hop::strip(&mut head.headers);
+        let carried = endpoint
+            .credentials()
+            .iter()
+            .filter_map(|index| self.credentials.get(*index));
+        withdraw(&mut head.headers, carried);
         head.headers.remove(TIDEGATE_ERROR);
         head.headers.insert(ATTEMPTS, HeaderValue::from(call.attempts));
         if let Ok(name) = HeaderValue::from_str(endpoint.name()) {
