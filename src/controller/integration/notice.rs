@@ -3,10 +3,18 @@
 use crate::api::condition::{Condition, ConditionStatus, kind};
 use crate::api::integration::{CircuitState, EndpointStatus, Health, IntegrationStatus};
 use crate::cluster::{Notice, Regarding};
+use crate::controller::ReconcileError;
 use crate::domain::key::Key;
+use crate::fleet::FleetError;
 
-/// The events of the step from `stored` to `new`.
-pub(super) fn notices(key: &Key, uid: &str, stored: &IntegrationStatus, new: &IntegrationStatus) -> Vec<Notice> {
+/// The events of the step from `stored` to `new`, which a run came to that ended with `failure`, if it failed.
+pub(super) fn notices(
+    key: &Key,
+    uid: &str,
+    stored: &IntegrationStatus,
+    new: &IntegrationStatus,
+    failure: Option<&ReconcileError>,
+) -> Vec<Notice> {
     let of_endpoints = new.endpoints.iter().flat_map(|endpoint| {
         let before = stored.endpoints.iter().find(|before| before.name == endpoint.name);
         [circuit(before, endpoint), health(before, endpoint)]
@@ -22,6 +30,13 @@ pub(super) fn notices(key: &Key, uid: &str, stored: &IntegrationStatus, new: &In
             })?;
             Some((true, reason(&newly_false.reason)?, action, newly_false.message.clone()))
         });
+    // Only with a status that tells something new, so that trying again in vain is told once.
+    let refused = match failure {
+        Some(ReconcileError::Fleet(error @ FleetError::Refused { .. })) => {
+            Some((true, "Refused", "Program", error.to_string()))
+        }
+        _ => None,
+    };
     let regarding = Regarding {
         kind: "Integration",
         key: key.clone(),
@@ -29,6 +44,7 @@ pub(super) fn notices(key: &Key, uid: &str, stored: &IntegrationStatus, new: &In
     };
     of_endpoints
         .chain(of_conditions)
+        .chain(refused)
         .map(|(warning, reason, action, note)| Notice {
             regarding: regarding.clone(),
             warning,

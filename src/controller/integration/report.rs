@@ -14,7 +14,7 @@ use crate::controller::{Context, ReconcileError};
 use crate::domain::aggregate::Picture;
 use crate::domain::key::Key;
 use crate::domain::status::{Finding, Progress, echo, merge};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, FleetError};
 
 use super::{Pursuit, notice};
 
@@ -48,7 +48,7 @@ pub(super) async fn report<C: Cluster, F: Fleet>(
     let user = User::Integration(key.clone());
     let reported = context.write(&user, outline(&stored), outline(&status), write).await?;
     if reported == Reported::Written {
-        for notice in notice::notices(key, &uid, &stored, &status) {
+        for notice in notice::notices(key, &uid, &stored, &status, failure) {
             context.cluster.publish(notice).await;
         }
     }
@@ -152,10 +152,8 @@ fn verdict(
     let (ready, progress) = match missing {
         None => {
             let message = "accepted, with its credentials, and run by every ready worker".to_owned();
-            (
-                finding(kind::READY, ConditionStatus::True, "Ready", message),
-                Progress::Settled,
-            )
+            let ready = finding(kind::READY, ConditionStatus::True, "Ready", message);
+            (ready, failure.map_or(Progress::Settled, unfinished))
         }
         Some((part, stalls)) => {
             let (reason, message) = (part.reason, part.message.clone());
@@ -179,6 +177,20 @@ fn verdict(
         ],
         progress,
     )
+}
+
+/// What an Integration that is Ready still waits for: what only a person can grant, such as quota for more workers. What
+/// passes by itself is no news.
+fn unfinished(failure: &ReconcileError) -> Progress {
+    match failure {
+        ReconcileError::Fleet(FleetError::Refused { .. }) | ReconcileError::Cluster(ClusterError::Forbidden { .. }) => {
+            Progress::Reconciling {
+                reason: failure.reason(),
+                message: failure.to_string(),
+            }
+        }
+        ReconcileError::Fleet(_) | ReconcileError::Cluster(_) => Progress::Settled,
+    }
 }
 
 fn accepted(pursuit: &Pursuit, failure: Option<&ReconcileError>) -> (Finding, bool) {

@@ -72,7 +72,11 @@ pub(super) fn programmed(ready: &[&Worker], workers: usize, subject: Subject<'_>
         (
             ConditionStatus::False,
             "WorkersNotReady",
-            format!("none of {workers} workers is ready"),
+            match workers {
+                0 => "there is no worker yet".to_owned(),
+                1 => "the only worker is not ready".to_owned(),
+                _ => format!("none of {workers} workers is ready"),
+            },
         )
     } else if running < ready.len() {
         let message = format!(

@@ -388,9 +388,39 @@ async fn what_the_api_server_refuses_is_told_and_tried_again() {
     assert!(message.contains("exceeded quota"), "{message}");
     let writes = world.take_writes();
     assert!(writes.len() <= 3, "failing identically is told once: {writes:?}");
+    let refused = world
+        .take_notices()
+        .iter()
+        .filter(|notice| notice.reason == "Refused")
+        .count();
+    assert_eq!(refused, 1);
     world.refuse_workloads(None);
     sleep(3 * SETTLED).await;
     assert_eq!(told(&status(&world, &key).conditions, kind::READY), is(True, "Ready"));
+    process.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_to_an_integration_that_works_shows_as_reconciling() {
+    let (world, process, key, _) = running().await;
+    let mut manifest = integration("shop", "payments-api");
+    manifest["metadata"]["annotations"] = json!({"tidegate.dev/reconcile": "1"});
+    world.refuse_workloads(Some(|key| FleetError::Refused {
+        kind: "Deployment",
+        key,
+        detail: "exceeded quota".into(),
+    }));
+    world.apply_integration(manifest);
+    sleep(SETTLED).await;
+    let found = status(&world, &key);
+    assert_eq!(told(&found.conditions, kind::READY), is(True, "Ready"));
+    assert_eq!(told(&found.conditions, kind::RECONCILING), is(True, "Refused"));
+    assert_eq!(found.handled, None);
+    world.refuse_workloads(None);
+    sleep(3 * SETTLED).await;
+    let found = status(&world, &key);
+    assert_eq!(told(&found.conditions, kind::RECONCILING).1, "absent");
+    assert!(found.handled.is_some());
     process.stop().await;
 }
 
