@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
-
 use super::schema::{self, Schema};
 use super::tree::{self, Node, Value};
 use crate::api::credential::Credential;
 use crate::api::integration::Integration;
 use crate::domain::key::Key;
 use crate::domain::secret::SecretValue;
-use crate::domain::validate::{self, References, Violation};
+
+mod decode;
 
 /// Namespace of an object that names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -232,9 +228,9 @@ impl Reading {
         let Some(identity) = identity else {
             return self.lose(node.line, "metadata.name", "must be given");
         };
-        let violations = match object(&identity, json) {
+        let violations = match decode::object(&identity, json) {
             Ok(object) => {
-                let violations = violations(&object);
+                let violations = decode::violations(&object);
                 if violations.is_empty() {
                     self.objects.push((node.line, object));
                 }
@@ -243,7 +239,7 @@ impl Reading {
             Err(wrong) => vec![wrong],
         };
         for (field, message) in violations {
-            self.refuse(&identity, line_of(node, &field), &field, message);
+            self.refuse(&identity, decode::line_of(node, &field), &field, message);
         }
     }
 
@@ -281,221 +277,5 @@ fn printable(name: &str) -> String {
         .collect()
 }
 
-/// What the CRD's rules in CEL would refuse: fields and what they must be. References are not looked at; they may come
-/// later, or from another file.
-fn violations(object: &Object) -> Vec<(String, String)> {
-    let violations = match object {
-        Object::Integration(object) => match validate::integration(object, &References::default()) {
-            Ok(_) => Vec::new(),
-            Err(problems) => {
-                let violation = |problem| match problem {
-                    validate::Problem::InvalidSpec(violation) => Some(violation),
-                    _ => None,
-                };
-                problems.into_iter().filter_map(violation).collect()
-            }
-        },
-        Object::Credential(object) => validate::credential_spec(&object.spec),
-        Object::Secret(..) | Object::ConfigMap(..) => Vec::new(),
-    };
-    let pair = |Violation { field, must }| (field, must);
-    violations.into_iter().map(pair).collect()
-}
-
-/// The typed object, or the field that has no such type and why.
-fn object(identity: &Identity, mut json: Json) -> Result<Object, (String, String)> {
-    json["metadata"]["namespace"] = (*identity.key.namespace).into();
-    Ok(match identity.kind {
-        Kind::Integration => Object::Integration(Box::new(typed(json)?)),
-        Kind::Credential => Object::Credential(Box::new(typed(json)?)),
-        Kind::Secret => {
-            let mut values = decoded(&json, "data")?;
-            // As the API server does it: what is given as text wins.
-            values.extend(texts(&json, "stringData"));
-            Object::Secret(identity.key.clone(), values)
-        }
-        Kind::ConfigMap => {
-            let mut values = decoded(&json, "binaryData")?;
-            values.extend(texts(&json, "data"));
-            Object::ConfigMap(identity.key.clone(), values)
-        }
-    })
-}
-
-fn typed<T: DeserializeOwned>(json: Json) -> Result<T, (String, String)> {
-    serde_path_to_error::deserialize(json).map_err(|error| (error.path().to_string(), error.into_inner().to_string()))
-}
-
-fn texts(json: &Json, field: &str) -> Values {
-    let entries = json[field].as_object().into_iter().flatten();
-    entries
-        .map(|(key, value)| (key.clone(), value.as_str().map(SecretValue::new)))
-        .collect()
-}
-
-fn decoded(json: &Json, field: &str) -> Result<Values, (String, String)> {
-    let mut values = Values::new();
-    for (key, value) in json[field].as_object().into_iter().flatten() {
-        // People wrap base64 in block scalars, as the API server allows.
-        let packed: String = value.as_str().unwrap_or_default().split_ascii_whitespace().collect();
-        let bytes = STANDARD.decode(packed).map_err(|_| {
-            let hint = if field == "data" {
-                "; write plain text under `stringData`"
-            } else {
-                ""
-            };
-            (format!("{field}.{key}"), format!("must be base64{hint}"))
-        })?;
-        values.insert(key.clone(), String::from_utf8(bytes).ok().map(SecretValue::new));
-    }
-    Ok(values)
-}
-
-/// The line of a field given by its path, or of the nearest thing around it.
-fn line_of(root: &Node, path: &str) -> u64 {
-    let mut node = root;
-    // A key of a Secret may have dots in it, so what is left of the path is tried as a whole first.
-    let mut rest = path;
-    while !rest.is_empty() {
-        let Value::Map(entries) = &node.value else {
-            let Value::List(items) = &node.value else { break };
-            let Some((index, after)) = rest.trim_start_matches('[').split_once(']') else {
-                break;
-            };
-            let Some(item) = index.parse::<usize>().ok().and_then(|index| items.get(index)) else {
-                break;
-            };
-            (node, rest) = (item, after.trim_start_matches('.'));
-            continue;
-        };
-        let found = entries.iter().filter_map(|entry| {
-            let after = rest.strip_prefix(entry.key.as_str())?;
-            (after.is_empty() || after.starts_with(['.', '['])).then_some((entry, after))
-        });
-        let Some((entry, after)) = found.max_by_key(|(entry, _)| entry.key.len()) else {
-            break;
-        };
-        if after.is_empty() {
-            return entry.line;
-        }
-        (node, rest) = (&entry.node, after.trim_start_matches('.'));
-    }
-    node.line
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECRET: &str = "\
-apiVersion: v1
-kind: Secret
-metadata: {name: key, namespace: shop}
-data:
-  packed: c2Vj
-    cmV0
-  binary: /w==
-  over: YQ==
-stringData:
-  plain: text
-  over: b
-";
-
-    fn told(text: &str) -> Vec<String> {
-        let problems = read(text).problems;
-        let line = |problem: &Problem| {
-            let object = problem.object.as_ref().map_or_else(String::new, Identity::to_string);
-            let (number, field) = (problem.line.unwrap(), problem.field.clone().unwrap_or_default());
-            format!("{number}|{object}|{field}|{}", problem.message)
-        };
-        problems.iter().map(line).collect()
-    }
-
-    #[test]
-    fn a_secret_is_decoded_and_text_wins() {
-        let reading = read(SECRET);
-        assert_eq!(reading.problems, []);
-        let Object::Secret(key, values) = &reading.objects[0].1 else {
-            panic!()
-        };
-        assert_eq!(key.to_string(), "shop/key");
-        let exposed: Vec<_> = values
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_ref().map(SecretValue::expose)))
-            .collect();
-        let wanted = [
-            ("binary", None),
-            ("over", Some("b")),
-            ("packed", Some("secret")),
-            ("plain", Some("text")),
-        ];
-        assert_eq!(exposed, wanted);
-    }
-
-    #[test]
-    fn a_list_gives_each_of_its_objects_in_json_too() {
-        let text = r#"{"apiVersion": "v1", "kind": "List", "items": [
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "1"}},
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": 5}},
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}]}"#;
-        let reading = read(text);
-        let names: Vec<_> = reading
-            .objects
-            .iter()
-            .map(|(line, object)| (*line, object.identity().to_string()))
-            .collect();
-        assert_eq!(
-            names,
-            [(2, "ConfigMap default/a".into()), (4, "ConfigMap default/b".into())]
-        );
-        assert_eq!(
-            told(text),
-            ["3||metadata.name|must be a string, not a number; put it in quotes"]
-        );
-        assert!(reading.unidentified);
-    }
-
-    #[test]
-    fn a_problem_names_object_line_and_field() {
-        let integration = "apiVersion: tidegate.dev/v1alpha1\nkind: Integration\nmetadata: {name: a}\n";
-        for (text, wanted) in [
-            ("a: 1\n".to_owned(), "1||kind|must be given"),
-            ("- a\n".to_owned(), "1||kind|must be given; this is no"),
-            (
-                SECRET.replace("c2Vj", "c2V"),
-                "5|Secret shop/key|data.packed|must be base64; write plain text",
-            ),
-            (
-                SECRET.replace("apiVersion: v1", "apiVersion: v2"),
-                "1|Secret shop/key|apiVersion|must be `v1`",
-            ),
-            (
-                format!("{SECRET}---\n{integration}"),
-                "13|Integration default/a|spec|must be given",
-            ),
-            (
-                format!("{integration}spec: {{endpoints: [{{name: a, url: 'http://u:p@a.example'}}]}}\n"),
-                "4|Integration default/a|spec.endpoints[0].url|must",
-            ),
-            (format!("{integration}spec: {{endpoints: [}}\n"), "4|||not valid YAML"),
-        ] {
-            let told = told(&text);
-            assert!(told.iter().any(|line| line.starts_with(wanted)), "{wanted}\n{told:#?}");
-        }
-    }
-
-    #[test]
-    fn a_kind_that_is_not_ours_is_skipped_with_a_remark() {
-        let reading = read("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n");
-        assert!(reading.objects.is_empty() && !reading.unidentified);
-        assert!(!reading.problems[0].error);
-        assert!(reading.problems[0].message.contains("`Deployment`"));
-    }
-
-    #[test]
-    fn a_broken_object_is_still_known_by_its_name() {
-        let reading = read(&SECRET.replace("stringData:", "stringDate:"));
-        assert_eq!(reading.broken[0].to_string(), "Secret shop/key");
-        assert!(!reading.unidentified);
-    }
-}
+mod tests;

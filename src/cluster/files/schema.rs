@@ -4,13 +4,16 @@
 //! (`x-kubernetes-validations`) are not evaluated here: `domain::validate` says the same, and is asked next.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
+use super::spelling::nearest;
 use super::tree::{Entry, Node, Value};
-use crate::api;
+
+mod kinds;
+
+pub use kinds::{CONFIG_MAP, CREDENTIAL, INTEGRATION, SECRET};
 
 /// Something wrong with a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,88 +32,7 @@ pub struct Schema {
     patterns: HashMap<String, Regex>,
 }
 
-/// Schema of an Integration, an empty one if the CRD has none (a test says that it has).
-pub static INTEGRATION: LazyLock<Schema> = LazyLock::new(|| Schema::of_crd("Integration"));
-/// Schema of a Credential.
-pub static CREDENTIAL: LazyLock<Schema> = LazyLock::new(|| Schema::of_crd("Credential"));
-/// Schema of a Secret.
-pub static SECRET: LazyLock<Schema> = LazyLock::new(|| {
-    Schema::new(object(json!({
-        "data": text_map(), "stringData": text_map(),
-        "type": {"type": "string"}, "immutable": {"type": "boolean"},
-    })))
-});
-/// Schema of a ConfigMap.
-pub static CONFIG_MAP: LazyLock<Schema> = LazyLock::new(|| {
-    Schema::new(object(json!({
-        "data": text_map(), "binaryData": text_map(), "immutable": {"type": "boolean"},
-    })))
-});
-
-fn text_map() -> Json {
-    json!({"type": "object", "additionalProperties": {"type": "string"}})
-}
-
-/// An object with these fields, and what every Kubernetes object has. What only a server writes may be there too,
-/// because people save what `kubectl get -o yaml` prints.
-fn object(fields: Json) -> Json {
-    let anything = json!({"x-kubernetes-preserve-unknown-fields": true});
-    let mut root = json!({"type": "object", "required": ["metadata"], "properties": {
-        "apiVersion": {"type": "string"},
-        "kind": {"type": "string"},
-        "metadata": {"type": "object", "required": ["name"], "properties": {
-            "name": {"type": "string", "maxLength": 253, "pattern": NAME},
-            "namespace": {"type": "string", "maxLength": 63, "pattern": LABEL},
-            "labels": text_map(), "annotations": text_map(),
-            "finalizers": {"type": "array", "items": {"type": "string"}},
-            "uid": anything, "generation": anything, "resourceVersion": anything, "creationTimestamp": anything,
-            "ownerReferences": anything, "managedFields": anything, "selfLink": anything, "generateName": anything,
-            "deletionTimestamp": anything, "deletionGracePeriodSeconds": anything,
-        }},
-    }});
-    if let (Json::Object(all), Json::Object(fields)) = (&mut root["properties"], fields) {
-        all.extend(fields);
-    }
-    root
-}
-
-const NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
-const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-
-/// What the patterns that people meet most mean, in words.
-const MEANINGS: [(&str, &str); 4] = [
-    (
-        NAME,
-        "lower case letters, digits, `-` and `.`, beginning and ending with a letter or digit",
-    ),
-    (
-        LABEL,
-        "lower case letters, digits and `-`, beginning and ending with a letter or digit",
-    ),
-    (
-        api::duration::PATTERN,
-        "a duration of one to four parts such as `1h30m`, `10s` or `250ms`",
-    ),
-    (api::quantity::PATTERN, "a size such as `64Ki`, `10Mi` or `1Gi`"),
-];
-
 impl Schema {
-    fn of_crd(kind: &str) -> Self {
-        let crd = api::crds::all().into_iter().find(|crd| crd.spec.names.kind == kind);
-        let schema = crd
-            .and_then(|crd| crd.spec.versions.into_iter().next())
-            .and_then(|version| version.schema);
-        let props = schema.and_then(|schema| schema.open_api_v3_schema);
-        let fields = props
-            .and_then(|props| serde_json::to_value(props).ok())
-            .unwrap_or_default();
-        Self::new(object(json!({
-            "spec": fields["properties"]["spec"],
-            // Ours to write; a saved object may have one.
-            "status": {"x-kubernetes-preserve-unknown-fields": true},
-        })))
-    }
-
     fn new(mut root: Json) -> Self {
         if root["properties"].get("spec").is_some()
             && let Some(required) = root["required"].as_array_mut()
@@ -306,7 +228,7 @@ impl Check<'_> {
                 .get(pattern)
                 .is_some_and(|regex| !regex.is_match(text))
         {
-            let meaning = MEANINGS.iter().find(|(of, _)| *of == pattern);
+            let meaning = kinds::MEANINGS.iter().find(|(of, _)| *of == pattern);
             let wanted = meaning.map_or_else(|| format!("match `{pattern}`"), |(_, words)| format!("be {words}"));
             self.find(path, line, format!("must {wanted}"));
             return;
@@ -395,153 +317,5 @@ fn kind_of_value(value: &Value) -> &'static str {
     }
 }
 
-/// The name that was probably meant: at most two edits away, or the same but for case.
-fn nearest<'a, S: AsRef<str> + ?Sized + 'a>(given: &str, known: impl Iterator<Item = &'a S>) -> Option<&'a str> {
-    known
-        .map(|name| (distance(given, name.as_ref()), name.as_ref()))
-        .filter(|(distance, name)| *distance <= 2 && *distance < name.len())
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein distance, not counting case.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_lowercase(), b.to_lowercase());
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::tree::documents;
-    use super::*;
-
-    const GOOD: &str = "\
-apiVersion: tidegate.dev/v1alpha1
-kind: Integration
-metadata: {name: payments-api, namespace: shop, labels: null}
-spec:
-  endpoints:
-  - name: primary
-    url: https://api.example.com
-  retries:
-    limit: 3
-";
-
-    fn check(schema: &Schema, text: &str) -> Result<Json, Vec<Finding>> {
-        let node = documents(text)[0].parse().ok().flatten().unwrap();
-        schema.check(&node)
-    }
-
-    fn message(schema: &Schema, text: &str) -> String {
-        let findings = check(schema, text).unwrap_err();
-        let told = |finding: &Finding| format!("{}: {}: {}", finding.line, finding.field, finding.message);
-        findings.iter().map(told).collect::<Vec<_>>().join("\n")
-    }
-
-    #[test]
-    fn the_crds_have_a_schema() {
-        for schema in [&INTEGRATION, &CREDENTIAL] {
-            assert!(
-                schema.root["properties"]["spec"]["properties"]
-                    .as_object()
-                    .is_some_and(|fields| fields.len() > 3)
-            );
-        }
-    }
-
-    #[test]
-    fn a_good_manifest_passes_without_its_nulls() {
-        let json = check(&INTEGRATION, GOOD).unwrap();
-        assert_eq!(json["metadata"], json!({"name": "payments-api", "namespace": "shop"}));
-        assert_eq!(json["spec"]["endpoints"][0]["url"], "https://api.example.com");
-        assert_eq!(json["spec"]["workers"]["replicas"], 2, "a default inside a default");
-    }
-
-    #[test]
-    fn a_finding_names_line_and_field_and_what_is_allowed() {
-        for (from, to, wanted) in [
-            (
-                "limit: 3",
-                "limits: 3",
-                "9: spec.retries.limits: no such field; did you mean `limit`?",
-            ),
-            (
-                "limit: 3",
-                "limit: '3'",
-                "9: spec.retries.limit: must be a whole number, not a string",
-            ),
-            (
-                "limit: 3",
-                "limit: 3.5",
-                "9: spec.retries.limit: must be a whole number, not a number",
-            ),
-            ("limit: 3", "limit: 99999999999", "9: spec.retries.limit: must be from"),
-            (
-                "limit: 3",
-                "backoff: {base: soon}",
-                "9: spec.retries.backoff.base: must be a duration of one to",
-            ),
-            (
-                "limit: 3",
-                "methods: idempotent",
-                "9: spec.retries.methods: must be one of",
-            ),
-            ("limit: 3", "methods: idempotent", "did you mean `Idempotent`?"),
-            (
-                "name: primary",
-                "name: 7",
-                "6: spec.endpoints[0].name: must be a string, not a number; put it in quotes",
-            ),
-            (
-                "name: payments-api",
-                "name: Payments",
-                "3: metadata.name: must be lower case letters",
-            ),
-            (
-                "- name: primary",
-                "- {}\n  - name: primary",
-                "6: spec.endpoints[0].name: must be given",
-            ),
-            (
-                "retries:\n    limit: 3",
-                "retries: no",
-                "8: spec.retries: must be an object",
-            ),
-        ] {
-            let text = GOOD.replace(from, to);
-            assert_ne!(text, GOOD, "{from}");
-            let told = message(&INTEGRATION, &text);
-            assert!(told.contains(wanted), "{told}\n  has no\n{wanted}\n{text}");
-        }
-    }
-
-    #[test]
-    fn every_finding_is_told_at_once_and_none_quotes_a_value() {
-        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {a: 4711}\ndata: canary\ncanaries: canary\n";
-        let told = message(&SECRET, text);
-        assert_eq!(told.lines().count(), 3, "{told}");
-        assert!(
-            !told.contains("4711") && !told.contains("canary\n") && !told.contains("`canary`"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn what_only_a_server_writes_is_let_through() {
-        let text =
-            GOOD.replace("labels: null", "uid: x, managedFields: [{a: 1}], resourceVersion: '7'") + "status: {x: 1}\n";
-        let json = check(&INTEGRATION, &text).unwrap();
-        assert!(json["status"].is_null());
-    }
-}
+mod tests;
