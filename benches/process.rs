@@ -36,6 +36,7 @@ impl Process {
     }
 
     /// Memory of it and its children that is in use now, in bytes.
+    #[allow(dead_code, reason = "each benchmark uses its part of this file")]
     pub fn resident(&self) -> std::io::Result<u64> {
         self.family()?.iter().map(|stat| status_bytes(stat.pid, "VmRSS:")).sum()
     }

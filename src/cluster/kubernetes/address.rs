@@ -37,7 +37,7 @@ pub async fn of_api_server(client: &Client, config: &Config) -> Vec<IpNet> {
             addresses.extend(ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()));
         }
         Ok(Err(error)) => {
-            tracing::warn!(%error, "Service default/kubernetes cannot be read; workers may connect to it")
+            tracing::warn!(%error, "Service default/kubernetes cannot be read; workers may connect to it");
         }
         Err(_) => tracing::warn!("Service default/kubernetes cannot be read in time; workers may connect to it"),
     }
