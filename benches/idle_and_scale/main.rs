@@ -17,6 +17,8 @@ mod controller;
 #[path = "../plan.rs"]
 mod plan;
 mod players;
+// Each benchmark uses its part of it.
+#[allow(dead_code)]
 #[path = "../process.rs"]
 mod process;
 mod server;

@@ -20,6 +20,8 @@ use proxy::Proxy;
 mod load;
 #[path = "../plan.rs"]
 mod plan;
+// Each benchmark uses its part of it.
+#[allow(dead_code)]
 #[path = "../process.rs"]
 mod process;
 mod proxy;

@@ -21,7 +21,7 @@ pub async fn everything(world: &World) {
     }
     for namespace in [crate::world::SYSTEM, crate::world::SHOP] {
         let pods = world.pods(namespace);
-        let Ok(list) = pods.list(&Default::default()).await else {
+        let Ok(list) = pods.list(&kube::api::ListParams::default()).await else {
             continue;
         };
         for name in list.items.into_iter().filter_map(|pod| pod.metadata.name) {

@@ -97,7 +97,7 @@ pub async fn helm_uninstalls_and_leaves_what_it_says(world: &mut World) -> Outco
         .await?;
     let pods = world.pods(SYSTEM);
     until("no pod of the controller is left", LONG, || async {
-        let left: Vec<Pod> = pods.list(&Default::default()).await?.items;
+        let left: Vec<Pod> = pods.list(&kube::api::ListParams::default()).await?.items;
         Ok(left.is_empty().then_some(()))
     })
     .await?;

@@ -35,7 +35,7 @@ pub async fn scale_changes_the_number_of_workers(world: &mut World) -> Outcome {
             .await?;
         until("there are as many pods", LONG, || async {
             let workers = world.workers(PAYMENTS).await?;
-            Ok((workers.len() == replicas as usize && workers.iter().all(is_ready)).then_some(()))
+            Ok((workers.len() == usize::try_from(replicas)? && workers.iter().all(is_ready)).then_some(()))
         })
         .await?;
         println!("       scaled to {replicas}: {:.1} s", start.elapsed().as_secs_f64());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tidegate::api::condition::ConditionStatus;
@@ -102,8 +103,8 @@ impl World {
                 .map_err(|_| Failure(format!("{name} is not set; tests/cluster/test-node starts this test")))
         };
         let directory = PathBuf::from(variable("TIDEGATE_NODE")?);
-        let kubeconfig = kube::config::Kubeconfig::read_from(directory.join("kubeconfig"))?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+        let kubeconfig = Kubeconfig::read_from(directory.join("kubeconfig"))?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let host = variable("TIDEGATE_NODE_HOST")?;
         // Pods find the provider by a name, as they would an outside API.
         tokio::fs::write(directory.join("hosts"), format!("{host} {}\n", Provider::NAME)).await?;
