@@ -204,6 +204,14 @@ fn an_api_server_on_loopback_stays_refused_where_loopback_is_allowed() {
     assert_eq!(rule(&policy, "127.0.0.1"), None);
 }
 
+#[test]
+fn the_unspecified_address_hides_behind_no_nat64_prefix_of_the_network() {
+    let refused = rule(&AddressPolicy::default(), "64:ff9b:1::");
+    assert_eq!(refused, Some("unspecified"));
+    // 1.0.0.0 under /64, and 0.0.1.0 under /48, where nothing answers.
+    assert_eq!(rule(&AddressPolicy::default(), "64:ff9b:1:0:1::"), None);
+}
+
 mod properties {
     use proptest::prelude::*;
 
@@ -211,6 +219,10 @@ mod properties {
 
     proptest! {
         /// Whatever is refused as an IPv4 address is refused in every IPv6 form that leads to it.
+        ///
+        /// One exception: in 64:ff9b:1::/48 the length of the prefix cannot be seen, and 0.0.1.0 under one length is
+        /// 1.0.0.0 under another. Of 0.0.0.0/8, which no packet can be sent to, only 0.0.0.0 itself is refused there,
+        /// because kernels take that one for loopback.
         #[test]
         fn no_form_hides_an_address(bits in any::<u32>(), prefix in any::<u64>()) {
             let policy = AddressPolicy { denied: networks(&["128.0.0.0/1"]), ..AddressPolicy::default() };
@@ -236,6 +248,10 @@ mod properties {
             ];
             if policy.check(IpAddr::V4(inner)).is_err() {
                 for outer in outer {
+                    let ambiguous = outer.segments()[..3] == [0x64, 0xff9b, 1] && a == 0 && bits != 0;
+                    if ambiguous {
+                        continue;
+                    }
                     prop_assert!(policy.check(IpAddr::V6(outer)).is_err(), "{inner} hides in {outer}");
                 }
             }
