@@ -42,6 +42,8 @@ fn plan(upstream: SocketAddr) -> Plan {
             priority: 0,
         }],
         credentials: vec![CredentialPlan {
+            not_after: None,
+            renewable: false,
             name: "key".into(),
             revision: 1,
             allowed_hosts: vec!["127.0.0.1".into()],

@@ -15,6 +15,7 @@ pub mod key;
 pub mod plan;
 pub mod probing;
 pub mod retry_after;
+pub mod rotation;
 pub mod secret;
 pub mod status;
 pub mod validate;

@@ -21,6 +21,7 @@ pub mod controller;
 pub mod domain;
 pub mod fleet;
 pub mod net;
+pub mod provider;
 pub mod standalone;
 pub mod telemetry;
 pub mod worker;

@@ -16,7 +16,19 @@ use super::bounds;
 use super::condition::Condition;
 use super::integration::Handled;
 
-/// How to authenticate: exactly one of `apiKey`, `basic` and `bearer`.
+pub mod certificate;
+pub mod generated;
+pub mod jwt;
+pub mod oauth2;
+pub mod rotation;
+
+use certificate::Certificate;
+use generated::Generated;
+use jwt::Jwt;
+use oauth2::OAuth2;
+use rotation::Rotation;
+
+/// How to authenticate: exactly one of `apiKey`, `basic`, `bearer`, `oauth2`, `jwt`, `certificate` and `generated`.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "tidegate.dev",
@@ -80,6 +92,32 @@ pub struct CredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bearer: Option<Bearer>,
 
+    /// Access tokens of an OAuth 2.0 authorization server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2>,
+
+    /// JSON Web Tokens that we sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Jwt>,
+
+    /// A client certificate for mutual TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+
+    /// A random value of our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<Generated>,
+
+    /// Name of the Secret that we write what we issue into, and own. Defaults to the Credential's name with `-issued`
+    /// at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::OBJECT_NAME.schema())]
+    pub secret_name: Option<String>,
+
+    /// When and how the value is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+
     /// Hands off: while true, nothing is changed or rotated, and what is in use stays in use. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -112,7 +150,9 @@ pub struct ApiKey {
     pub prefix: Option<String>,
 
     /// The Secret that holds the key: visible ASCII, spaces within, at most 16 KiB. One newline at its end is dropped.
-    pub secret_ref: SecretKeyRef,
+    /// With `rotation.steps` it holds the first key, and may be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
 }
 
 /// Where a key goes.
@@ -132,8 +172,10 @@ pub enum KeyPlace {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Basic {
-    /// The Secret that holds both, such as one of type `kubernetes.io/basic-auth`.
-    pub secret_ref: BasicSecretRef,
+    /// The Secret that holds both, such as one of type `kubernetes.io/basic-auth`. With `rotation.steps` it holds the
+    /// user name and the first password, and may be absent: then `extract.id` is the user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<BasicSecretRef>,
 }
 
 /// User name and password in a Secret of the same namespace.
@@ -161,8 +203,9 @@ pub struct BasicSecretRef {
 #[serde(rename_all = "camelCase")]
 pub struct Bearer {
     /// The Secret that holds the token: letters, digits and - . _ ~ + / with '=' at the end (RFC 6750, 2.1), at most
-    /// 16 KiB. One newline at its end is dropped.
-    pub secret_ref: SecretKeyRef,
+    /// 16 KiB. One newline at its end is dropped. With `rotation.steps` it holds the first token, and may be absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
 }
 
 /// A value in a Secret of the same namespace.
@@ -176,6 +219,15 @@ pub struct SecretKeyRef {
     /// Key of the value.
     #[schemars(transform = bounds::DATA_KEY.schema())]
     pub key: String,
+}
+
+/// A Secret of the same namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretNameRef {
+    /// Name of the Secret.
+    #[schemars(transform = bounds::OBJECT_NAME.schema())]
+    pub name: String,
 }
 
 /// The most Integrations that [`CredentialStatus::consumers`] names.
@@ -204,6 +256,19 @@ pub struct CredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub secret_version: Option<String>,
+
+    /// The value before the current one, as long as it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousValue>,
+
+    /// Name of the Secret in which a new value waits until it is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub pending_secret_name: Option<String>,
+
+    /// How the replacement of the value goes; absent where we replace nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
 
     /// When the current value begins to be valid, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -250,18 +315,121 @@ pub enum CredentialType {
     Basic,
     /// `spec.bearer`.
     Bearer,
+    /// `spec.oauth2`.
+    OAuth2,
+    /// `spec.jwt`.
+    JWT,
+    /// `spec.certificate`.
+    Certificate,
+    /// `spec.generated`.
+    Generated,
 }
 
 impl CredentialSpec {
     /// The kind that is asked for; `None` if it is none or more than one.
     pub fn credential_type(&self) -> Option<CredentialType> {
-        match (&self.api_key, &self.basic, &self.bearer) {
-            (Some(_), None, None) => Some(CredentialType::APIKey),
-            (None, Some(_), None) => Some(CredentialType::Basic),
-            (None, None, Some(_)) => Some(CredentialType::Bearer),
-            _ => None,
-        }
+        let kinds = [
+            (self.api_key.is_some(), CredentialType::APIKey),
+            (self.basic.is_some(), CredentialType::Basic),
+            (self.bearer.is_some(), CredentialType::Bearer),
+            (self.oauth2.is_some(), CredentialType::OAuth2),
+            (self.jwt.is_some(), CredentialType::JWT),
+            (self.certificate.is_some(), CredentialType::Certificate),
+            (self.generated.is_some(), CredentialType::Generated),
+        ];
+        let mut asked = kinds.into_iter().filter(|(asked, _)| *asked);
+        let (_, kind) = asked.next()?;
+        asked.next().is_none().then_some(kind)
     }
+
+    /// Whether we make the values ourselves or have the provider make them, and keep them in a Secret of our own.
+    pub fn issues(&self) -> bool {
+        let certificate = self.certificate.as_ref();
+        self.oauth2.is_some()
+            || self.jwt.is_some()
+            || self.generated.is_some()
+            || certificate.is_some_and(|certificate| certificate.issue.is_some())
+            || self.steps().is_some()
+    }
+
+    /// How the provider's own keys are replaced, if they are.
+    pub fn steps(&self) -> Option<&rotation::Steps> {
+        self.rotation.as_ref()?.steps.as_ref()
+    }
+}
+
+/// The value before the current one.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousValue {
+    /// Its revision.
+    #[schemars(range(min = 0))]
+    pub revision: i64,
+
+    /// When it is taken away, where that is known: the overlap begins when every worker uses the current value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<Timestamp>,
+}
+
+/// How the replacement of a value goes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationStatus {
+    /// What is being done: `Idle`, `Stage`, `Act`, `Test`, `Publish`, `Confirm`, `Overlap`, `Retire`, `Clean`, `Abandon`
+    /// or `Wait`.
+    pub step: RotationStep,
+
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+
+    /// Identifies the attempt that is under way, at the provider as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub attempt: Option<String>,
+
+    /// Failures in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::COUNT.schema())]
+    pub failed_attempts: Option<i32>,
+
+    /// When the last of them was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure_time: Option<Timestamp>,
+
+    /// When it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_time: Option<Timestamp>,
+}
+
+/// What is being done to replace a value.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[schemars(transform = bounds::undescribed)]
+pub enum RotationStep {
+    /// Nothing; the value is fresh.
+    #[default]
+    Idle,
+    /// The intent is written down.
+    Stage,
+    /// The value is asked for or made.
+    Act,
+    /// The value is tried.
+    Test,
+    /// The value becomes the current one.
+    Publish,
+    /// Workers take it up.
+    Confirm,
+    /// The previous value stays valid for a while.
+    Overlap,
+    /// The previous value is taken away.
+    Retire,
+    /// What waited in the pending Secret is removed.
+    Clean,
+    /// An attempt is given up, and what it may have made is taken away.
+    Abandon,
+    /// Something failed, and it is not time to try again.
+    Wait,
 }
 
 /// An Integration that uses this Credential, and the revision that every ready worker of it runs.

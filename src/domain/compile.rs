@@ -110,6 +110,8 @@ fn credential(reference: &CredentialReference, before: Option<&CredentialPlan>) 
             revision: before.map_or(0, |before| before.revision),
             allowed_hosts: Vec::new(),
             material: None,
+            not_after: None,
+            renewable: false,
         },
         Some(found) => match (&found.material, before) {
             (Ok(material), _) => CredentialPlan {
@@ -117,6 +119,8 @@ fn credential(reference: &CredentialReference, before: Option<&CredentialPlan>) 
                 revision: found.revision,
                 allowed_hosts: found.allowed_hosts.clone(),
                 material: Some(material.clone()),
+                not_after: found.not_after,
+                renewable: found.renewable,
             },
             // The last good value keeps serving, but where it may go is as the Credential says now.
             (Err(_), before) => CredentialPlan {
@@ -124,6 +128,8 @@ fn credential(reference: &CredentialReference, before: Option<&CredentialPlan>) 
                 revision: before.map_or(found.revision, |before| before.revision),
                 allowed_hosts: found.allowed_hosts.clone(),
                 material: before.and_then(|before| before.material.clone()),
+                not_after: before.and_then(|before| before.not_after),
+                renewable: found.renewable,
             },
         },
     }

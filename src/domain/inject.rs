@@ -42,6 +42,8 @@ pub fn inject(material: &Material, target: &mut PathAndQuery, headers: &mut Head
             Ok(())
         }
         Material::Cookie { name, value } => set_cookie(headers, name, value.expose()),
+        // The connection carries the one, nothing the other.
+        Material::Certificate { .. } | Material::Unsent { .. } => Ok(()),
     }
 }
 

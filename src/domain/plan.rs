@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
@@ -85,6 +86,10 @@ pub struct CredentialPlan {
     pub allowed_hosts: Vec<String>,
     /// What to inject and where; `None`: the Credential has no usable value (`credential-unavailable`).
     pub material: Option<Material>,
+    /// When the value ceases to be valid, where that is known; it is not sent in the last second before.
+    pub not_after: Option<Timestamp>,
+    /// Whether the controller answers a 401 with another value: then a request that got one waits for it, once.
+    pub renewable: bool,
 }
 
 /// The secret itself and its place in a request.
@@ -110,6 +115,18 @@ pub enum Material {
         /// Cookie name.
         name: String,
         /// Cookie value.
+        value: SecretValue,
+    },
+    /// A client certificate, for mutual TLS.
+    Certificate {
+        /// The chain in PEM, the leaf first.
+        chain: String,
+        /// The key in PEM (PKCS#8).
+        key: SecretValue,
+    },
+    /// A value that no request carries, such as the key that signs webhooks.
+    Unsent {
+        /// The value, so that another one is another plan.
         value: SecretValue,
     },
 }

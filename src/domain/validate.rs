@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::key::Key;
 use super::plan::{
     BreakerPlan, ConcurrencyPlan, ConnectionPlan, EndpointPlan, LimitPlan, Material, ProbePlan, RetryPlan, TimeoutPlan,
@@ -54,6 +56,10 @@ pub struct CredentialFound {
     pub revision: i64,
     /// What [`credential`] made of it and its Secret.
     pub material: Result<Material, CredentialProblem>,
+    /// When the value ceases to be valid, where that is known.
+    pub not_after: Option<Timestamp>,
+    /// Whether a value that the provider refuses is replaced by itself.
+    pub renewable: bool,
 }
 
 /// An Integration that can be used: typed, bounded, with every default applied.
@@ -259,10 +265,12 @@ pub fn credential_spec(spec: &CredentialSpec) -> Vec<Violation> {
 
 /// Name of the Secret that a Credential's value comes from; `None` if the spec names none.
 pub fn secret_name(spec: &CredentialSpec) -> Option<&str> {
-    let api_key = spec.api_key.as_ref().map(|it| &it.secret_ref.name);
-    let basic = spec.basic.as_ref().map(|it| &it.secret_ref.name);
-    let bearer = spec.bearer.as_ref().map(|it| &it.secret_ref.name);
-    api_key.or(basic).or(bearer).map(String::as_str)
+    let api_key = spec.api_key.as_ref().and_then(|it| Some(&it.secret_ref.as_ref()?.name));
+    let basic = spec.basic.as_ref().and_then(|it| Some(&it.secret_ref.as_ref()?.name));
+    let bearer = spec.bearer.as_ref().and_then(|it| Some(&it.secret_ref.as_ref()?.name));
+    let certificate = spec.certificate.as_ref();
+    let certificate = certificate.and_then(|it| Some(&it.secret_ref.as_ref()?.name));
+    api_key.or(basic).or(bearer).or(certificate).map(String::as_str)
 }
 
 /// The value of a Credential, ready to be injected.

@@ -102,6 +102,9 @@ fn compose(
         not_before: stored.not_before,
         not_after: stored.not_after,
         renewal_time: stored.renewal_time,
+        previous: stored.previous.clone(),
+        pending_secret_name: stored.pending_secret_name.clone(),
+        rotation: stored.rotation.clone(),
     }
 }
 

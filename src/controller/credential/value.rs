@@ -49,6 +49,8 @@ impl Values {
             Material::Header { name, value } => self.key.hash_one((0, name, value.expose())),
             Material::Query { name, value } => self.key.hash_one((1, name, value.expose())),
             Material::Cookie { name, value } => self.key.hash_one((2, name, value.expose())),
+            Material::Certificate { chain, key } => self.key.hash_one((3, chain, key.expose())),
+            Material::Unsent { value } => self.key.hash_one((4, value.expose())),
         });
         Fingerprint {
             value,
@@ -289,6 +291,12 @@ mod tests {
             api_key: None,
             basic: None,
             bearer: None,
+            oauth2: None,
+            jwt: None,
+            certificate: None,
+            generated: None,
+            secret_name: None,
+            rotation: None,
             suspend: None,
         };
         let (name, value) = ("x".to_owned(), SecretValue::new("canary"));

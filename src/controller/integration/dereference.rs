@@ -80,6 +80,8 @@ async fn credential<C: Cluster, F: Fleet>(
         allowed_hosts: credential.spec.allowed_hosts,
         // The first revision is 1, so there is no need to wait until somebody has written it down.
         revision: status.revision.unwrap_or(1),
+        not_after: None,
+        renewable: false,
     };
     // A revision stands for one value. A value that the Credential's own reconcile has not given a revision yet waits
     // for it, which then wakes this Integration; while the Credential is suspended, that may be long.
@@ -115,6 +117,8 @@ fn undecodable(detail: &str, integration: &Integration, programmed: Option<&Cred
     CredentialFound {
         allowed_hosts: programmed.map_or_else(hosts, |programmed| programmed.allowed_hosts.clone()),
         revision: programmed.map_or(0, |programmed| programmed.revision),
+        not_after: programmed.and_then(|programmed| programmed.not_after),
+        renewable: false,
         material: Err(CredentialProblem::InvalidSpec(Violation {
             field: "spec".into(),
             must: format!("must be readable: {detail}"),

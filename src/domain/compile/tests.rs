@@ -29,6 +29,8 @@ fn found(revision: i64, hosts: &[&str], value: Option<&str>) -> References {
         credentials: vec![CredentialReference {
             name: "key".into(),
             found: Some(CredentialFound {
+                not_after: None,
+                renewable: false,
                 allowed_hosts: hosts.iter().map(ToString::to_string).collect(),
                 revision,
                 material,
@@ -170,6 +172,8 @@ fn a_refreshed_plan_differs_in_its_credentials_alone() {
     let expected = Plan {
         revision: 2,
         credentials: vec![CredentialPlan {
+            not_after: None,
+            renewable: false,
             name: "key".into(),
             revision: 8,
             allowed_hosts: vec!["other.example".into()],

@@ -23,6 +23,12 @@ pub fn violations(spec: &CredentialSpec) -> Vec<Violation> {
         api_key,
         basic,
         bearer,
+        oauth2: _,
+        jwt: _,
+        certificate: _,
+        generated: _,
+        secret_name: _,
+        rotation: _,
         suspend: _,
     } = spec;
     let host_field = |index| format!("spec.allowedHosts[{index}]");
@@ -39,7 +45,10 @@ pub fn violations(spec: &CredentialSpec) -> Vec<Violation> {
     if let Some(api_key) = api_key {
         check_api_key(&mut checks, api_key);
     }
-    if let Some(Basic { secret_ref }) = basic {
+    if let Some(Basic {
+        secret_ref: Some(secret_ref),
+    }) = basic
+    {
         let BasicSecretRef {
             name,
             username_key,
@@ -55,7 +64,10 @@ pub fn violations(spec: &CredentialSpec) -> Vec<Violation> {
             }
         }
     }
-    if let Some(Bearer { secret_ref }) = bearer {
+    if let Some(Bearer {
+        secret_ref: Some(secret_ref),
+    }) = bearer
+    {
         check_secret_ref(&mut checks, "spec.bearer.secretRef", secret_ref);
     }
     checks.into_violations()
@@ -89,7 +101,9 @@ fn check_api_key(checks: &mut Checks, spec: &ApiKey) {
             checks.violated("spec.apiKey.prefix", bounds::PREFIX_IN_HEADERS.must);
         }
     }
-    check_secret_ref(checks, "spec.apiKey.secretRef", secret_ref);
+    if let Some(secret_ref) = secret_ref {
+        check_secret_ref(checks, "spec.apiKey.secretRef", secret_ref);
+    }
 }
 
 fn check_secret_ref(checks: &mut Checks, field: &str, SecretKeyRef { name, key }: &SecretKeyRef) {
@@ -126,11 +140,7 @@ pub fn material(spec: &CredentialSpec, secret: Option<&Values>) -> Result<Materi
 }
 
 fn api_key(spec: &ApiKey, secret: Option<&Values>) -> Result<Material, CredentialProblem> {
-    let source = Source {
-        field: "spec.apiKey.secretRef",
-        secret: &spec.secret_ref.name,
-        key: &spec.secret_ref.key,
-    };
+    let source = Source::named("spec.apiKey.secretRef", spec.secret_ref.as_ref())?;
     let value = source.read(secret)?;
     let name = spec.name.as_deref().unwrap_or(defaults::KEY_NAME);
     match spec.place.unwrap_or_default() {
@@ -167,23 +177,16 @@ fn api_key(spec: &ApiKey, secret: Option<&Values>) -> Result<Material, Credentia
 }
 
 fn basic(spec: &Basic, secret: Option<&Values>) -> Result<Material, CredentialProblem> {
+    let Some(secret_ref) = &spec.secret_ref else {
+        return Err(absent("spec.basic.secretRef"));
+    };
     let source = |key| Source {
         field: "spec.basic.secretRef",
-        secret: &spec.secret_ref.name,
+        secret: &secret_ref.name,
         key,
     };
-    let user_source = source(
-        spec.secret_ref
-            .username_key
-            .as_deref()
-            .unwrap_or(defaults::USERNAME_KEY),
-    );
-    let password_source = source(
-        spec.secret_ref
-            .password_key
-            .as_deref()
-            .unwrap_or(defaults::PASSWORD_KEY),
-    );
+    let user_source = source(secret_ref.username_key.as_deref().unwrap_or(defaults::USERNAME_KEY));
+    let password_source = source(secret_ref.password_key.as_deref().unwrap_or(defaults::PASSWORD_KEY));
     let (user, password) = (user_source.read(secret)?, password_source.read(secret)?);
     user_source.require(!user.contains(':'), "not contain ':' (RFC 7617, 2)")?;
     user_source.require(!user.contains(char::is_control), "not contain control characters")?;
@@ -201,11 +204,7 @@ fn basic(spec: &Basic, secret: Option<&Values>) -> Result<Material, CredentialPr
 }
 
 fn bearer(spec: &Bearer, secret: Option<&Values>) -> Result<Material, CredentialProblem> {
-    let source = Source {
-        field: "spec.bearer.secretRef",
-        secret: &spec.secret_ref.name,
-        key: &spec.secret_ref.key,
-    };
+    let source = Source::named("spec.bearer.secretRef", spec.secret_ref.as_ref())?;
     let value = source.read(secret)?;
     source.require(!value.is_empty(), "not be empty")?;
     source.require(
@@ -240,7 +239,26 @@ struct Source<'a> {
     key: &'a str,
 }
 
-impl Source<'_> {
+/// A field that must be set and is not.
+fn absent(field: &str) -> CredentialProblem {
+    Violation {
+        field: field.to_owned(),
+        must: "must be set unless `rotation.steps` makes the first value".to_owned(),
+    }
+    .into()
+}
+
+impl<'a> Source<'a> {
+    /// The value that `reference`, which stands in `field`, names.
+    fn named(field: &'static str, reference: Option<&'a SecretKeyRef>) -> Result<Self, CredentialProblem> {
+        let SecretKeyRef { name, key } = reference.ok_or_else(|| absent(field))?;
+        Ok(Self {
+            field,
+            secret: name,
+            key,
+        })
+    }
+
     /// The value, without one newline at its end.
     fn read<'v>(&self, secret: Option<&'v Values>) -> Result<&'v str, CredentialProblem> {
         let Some(values) = secret else {

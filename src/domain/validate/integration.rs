@@ -151,6 +151,9 @@ fn check_credential_refs(checks: &mut Checks, refs: &[CredentialRef], references
             Material::Header { name, .. } => format!("header '{name}'"),
             Material::Query { name, .. } => format!("query parameter '{name}'"),
             Material::Cookie { name, .. } => format!("cookie '{name}'"),
+            // A connection has one.
+            Material::Certificate { .. } => "client certificate".to_owned(),
+            Material::Unsent { .. } => continue,
         };
         if let Some((_, other)) = taken
             .iter()

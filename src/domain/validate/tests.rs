@@ -41,6 +41,8 @@ fn reference(name: &str, hosts: &[&str], material: Result<Material, CredentialPr
     CredentialReference {
         name: name.into(),
         found: Some(CredentialFound {
+            not_after: None,
+            renewable: false,
             allowed_hosts: hosts.iter().map(ToString::to_string).collect(),
             revision: 7,
             material,
@@ -512,6 +514,8 @@ fn told(material: Material) -> (&'static str, String, String) {
         Material::Header { name, value } => ("header", name, value.expose().to_owned()),
         Material::Query { name, value } => ("query", name, value.expose().to_owned()),
         Material::Cookie { name, value } => ("cookie", name, value.expose().to_owned()),
+        Material::Certificate { chain, key } => ("certificate", chain, key.expose().to_owned()),
+        Material::Unsent { value } => ("unsent", String::new(), value.expose().to_owned()),
     }
 }
 

@@ -93,6 +93,8 @@ pub fn plan(urls: &[String]) -> Plan {
 /// A credential in the header `x-api-key` that may go to every loopback address.
 pub fn api_key(revision: i64, value: &str) -> CredentialPlan {
     CredentialPlan {
+        not_after: None,
+        renewable: false,
         name: "key".to_owned(),
         revision,
         allowed_hosts: vec!["127.0.0.1".to_owned()],

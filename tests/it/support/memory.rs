@@ -353,6 +353,8 @@ impl World {
             Material::Header { value, .. } | Material::Query { value, .. } | Material::Cookie { value, .. } => {
                 Some(value.expose().to_owned())
             }
+            Material::Certificate { key, .. } => Some(key.expose().to_owned()),
+            Material::Unsent { value } => Some(value.expose().to_owned()),
         }
     }
 

@@ -1,0 +1,67 @@
+//! One call to a provider and its answer: the port that everything here leaves through.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::{HeaderName, Method};
+use jiff::Timestamp;
+use url::Url;
+
+use crate::domain::secret::SecretValue;
+
+/// Longest answer that is read, in bytes.
+pub const ANSWER_MAX: usize = 256 << 10;
+
+/// One HTTP request. Redirects are never followed.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Method.
+    pub method: Method,
+    /// URL; `http` or `https`.
+    pub url: Url,
+    /// Headers besides those that frame the message.
+    pub headers: Vec<(HeaderName, SecretValue)>,
+    /// Body, if there is one; `content-type` is among the headers.
+    pub body: Option<SecretValue>,
+    /// PEM certificates to trust instead of the public roots.
+    pub ca_pem: Option<String>,
+    /// Client certificate for mutual TLS: chain and key in PEM.
+    pub certificate: Option<(String, SecretValue)>,
+}
+
+/// The answer, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// `Content-Type`, if there is one, without parameters, in lower case.
+    pub content_type: Option<String>,
+    /// `Retry-After`, as a time from now.
+    pub retry_after: Option<Duration>,
+    /// `Date`, if there is one: how late the provider believes it is.
+    pub date: Option<Timestamp>,
+    /// How long the call took, from the first byte sent.
+    pub took: Duration,
+    /// Body; text, at most [`ANSWER_MAX`] bytes.
+    pub body: SecretValue,
+}
+
+/// A call without an answer. No message has a secret, a header, or a body of a provider in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeError {
+    /// Not a byte of the request was sent: the name, the address, the connection, TLS.
+    #[error("{0}")]
+    NotSent(String),
+    /// It may have been received: no answer in time, or one that broke off.
+    #[error("{0}")]
+    Lost(String),
+    /// An answer came that is too long, or no text. The provider has acted.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// Calls a provider. The whole call has a deadline, 30 s.
+pub trait Exchange: Send + Sync {
+    /// Makes one call.
+    fn exchange(&self, call: Call) -> BoxFuture<'_, Result<Answer, ExchangeError>>;
+}
