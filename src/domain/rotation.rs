@@ -11,10 +11,18 @@
 //! Each step ends with one write, so whoever continues after a crash finds out from the two objects where to go on.
 
 pub mod attempt;
+pub mod next;
+pub mod policy;
 pub mod record;
+pub mod window;
 
 pub use attempt::{Attempt, Failed, Minted, Phase};
+pub use next::{Next, Observed, Step, next};
+pub use policy::{Class, Policy};
 pub use record::{Previous, Record};
+
+#[cfg(test)]
+mod tests;
 
 /// Why a value is replaced: a closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
