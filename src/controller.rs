@@ -205,10 +205,10 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
             Change::Integration(key) => self.integrations.ask(key, Urgency::Edited),
             Change::Credential(key) => {
                 self.credentials.ask(key.clone(), Urgency::Edited);
-                self.wake_users(&Source::Credential(key));
+                self.wake_users(&Source::Credential(key), Urgency::Nudged);
             }
-            Change::Secret(key) => self.wake_users(&Source::Secret(key)),
-            Change::ConfigMap(key) => self.wake_users(&Source::ConfigMap(key)),
+            Change::Secret(key) => self.wake_users(&Source::Secret(key), Urgency::Edited),
+            Change::ConfigMap(key) => self.wake_users(&Source::ConfigMap(key), Urgency::Edited),
             Change::Owned(key) => self.integrations.ask(key, Urgency::Nudged),
         }
     }
@@ -252,11 +252,11 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
         }
     }
 
-    fn wake_users(&self, source: &Source) {
+    fn wake_users(&self, source: &Source, urgency: Urgency) {
         for user in lock(&self.references).users(source) {
             match user {
-                User::Integration(key) => self.integrations.ask(key, Urgency::Nudged),
-                User::Credential(key) => self.credentials.ask(key, Urgency::Nudged),
+                User::Integration(key) => self.integrations.ask(key, urgency),
+                User::Credential(key) => self.credentials.ask(key, urgency),
             }
         }
     }

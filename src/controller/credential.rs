@@ -121,7 +121,8 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
         if !matches!(reported, Reported::Later(_)) {
             lock(&context.values).paid(&key);
         }
-        context.wake_users(&Source::Credential(key));
+        // There are no more of these than edits, and the value that an Integration fails with may be the one before.
+        context.wake_users(&Source::Credential(key), Urgency::Edited);
     }
     let settled = context
         .unsettled_until()

@@ -3,9 +3,10 @@
 //!
 //! A breaker that opens after a quiet time is there at once; one that flaps costs one write in five seconds. Two things
 //! do not wait, because somebody does wait for them and because there are no more of them than edits: that we have seen
-//! an edit, of the object or of its value (or carried out a request), and that the object is Ready for the first time
-//! since. Readiness alone is no reason: it can flap too. For the same two nothing else waits either: a breaker that
-//! opens right after an edit is there as soon as one that opens in a quiet hour.
+//! an edit, of the object or of its value (or carried out a request), and that it has arrived: the object is Ready for
+//! the first time since, and every worker runs it for the first time. Being so alone is no reason: it can flap too. For
+//! the same two nothing else waits either: a breaker that opens right after an edit is there as soon as one that opens in
+//! a quiet hour.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Outline<'a> {
     pub handled: Option<&'a Handled>,
     /// The revision of a value; `None` for what has none.
     pub revision: Option<i64>,
+    /// The newest revision, of the plan or of the value, that every worker is known to run.
+    pub arrived: Option<i64>,
     /// Whether it is Ready.
     pub ready: bool,
 }
@@ -41,6 +44,7 @@ impl<'a> Outline<'a> {
             observed_generation,
             handled,
             revision: None,
+            arrived: None,
             ready: conditions.iter().any(ready),
         }
     }
@@ -53,6 +57,8 @@ pub struct Written {
     weather: Option<Instant>,
     /// The generation for which it has been Ready.
     ready_for: Option<i64>,
+    /// The newest revision of which it was told that every worker runs it.
+    arrived: Option<i64>,
 }
 
 /// When `new` may be written over `stored`, with this least time between two writes; not after `now`: at once.
@@ -75,7 +81,8 @@ fn is_awaited(last: Option<Written>, stored: Outline<'_>, new: Outline<'_>) -> b
     let seen_an_edit = edits(new) != edits(stored) || new.handled != stored.handled;
     let ready_for = last.and_then(|last| last.ready_for);
     let first_ready = new.ready && !stored.ready && ready_for != new.observed_generation;
-    seen_an_edit || first_ready
+    let first_arrived = new.arrived > stored.arrived.max(last.and_then(|last| last.arrived));
+    seen_an_edit || first_ready || first_arrived
 }
 
 /// The last writes.
@@ -124,7 +131,13 @@ impl Pacing {
         } else {
             last.and_then(|last| last.ready_for)
         };
-        self.written.insert(user.clone(), Written { weather, ready_for });
+        let arrived = new.arrived.max(last.and_then(|last| last.arrived));
+        let written = Written {
+            weather,
+            ready_for,
+            arrived,
+        };
+        self.written.insert(user.clone(), written);
     }
 
     /// The object is gone.
@@ -142,6 +155,7 @@ mod tests {
             observed_generation: Some(generation),
             handled: None,
             revision: None,
+            arrived: None,
             ready,
         }
     }
@@ -156,6 +170,7 @@ mod tests {
                 last = Some(Written {
                     weather: Some(now),
                     ready_for: Some(1),
+                    arrived: None,
                 });
                 writes.push(100 * tenth);
             }
@@ -170,6 +185,7 @@ mod tests {
             Some(Written {
                 weather: Some(now),
                 ready_for,
+                arrived: None,
             })
         };
         let cases = [
@@ -227,6 +243,7 @@ mod tests {
             Some(Written {
                 weather: Some(now),
                 ready_for: Some(1),
+                arrived: None,
             }),
         );
         let new = Outline {
@@ -234,6 +251,35 @@ mod tests {
             ..stored
         };
         assert_eq!(may_write(INTERVAL, last, stored, new, now), now);
+    }
+
+    #[test]
+    fn what_arrives_for_the_first_time_is_told_at_once_and_what_flaps_is_paced() {
+        let now = Instant::now();
+        let outline = |arrived| Outline {
+            arrived,
+            ..outline(1, true)
+        };
+        let last = |arrived| {
+            Some(Written {
+                weather: Some(now),
+                ready_for: Some(1),
+                arrived,
+            })
+        };
+        let later = now + INTERVAL;
+        let cases = [
+            ("every worker runs it", last(Some(1)), Some(1), Some(2), now),
+            ("a worker that starts has not said", last(Some(2)), Some(2), None, later),
+            ("and says what was known", last(Some(2)), None, Some(2), later),
+            ("known from before the start", last(None), Some(2), Some(2), later),
+            ("a worker is behind again", last(Some(2)), Some(2), Some(1), later),
+            ("and catches up", last(Some(2)), Some(1), Some(2), later),
+        ];
+        for (case, last, stored, new, expected) in cases {
+            let at = may_write(INTERVAL, last, outline(stored), outline(new), now);
+            assert_eq!(at, expected, "{case}");
+        }
     }
 
     #[test]

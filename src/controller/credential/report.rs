@@ -42,8 +42,11 @@ pub(super) async fn report<C: Cluster, F: Fleet>(
 }
 
 fn outline(status: &CredentialStatus) -> Outline<'_> {
+    let is_propagated =
+        |condition: &Condition| condition.type_ == kind::PROPAGATED && condition.status == ConditionStatus::True;
     Outline {
         revision: status.revision,
+        arrived: status.revision.filter(|_| status.conditions.iter().any(is_propagated)),
         ..Outline::new(status.observed_generation, status.handled.as_ref(), &status.conditions)
     }
 }

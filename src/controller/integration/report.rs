@@ -68,7 +68,10 @@ fn works(stored: &IntegrationStatus, integration: &Integration) -> bool {
 }
 
 fn outline(status: &IntegrationStatus) -> Outline<'_> {
-    Outline::new(status.observed_generation, status.handled.as_ref(), &status.conditions)
+    Outline {
+        arrived: status.plan_revision,
+        ..Outline::new(status.observed_generation, status.handled.as_ref(), &status.conditions)
+    }
 }
 
 /// Whether `new` tells nothing that `stored` does not. The time of the next trial is news only once the stored one is

@@ -14,8 +14,8 @@ const MAX: Duration = Duration::from_secs(120);
 /// What a wake-up is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// The object itself was edited. A backoff is void: the edit may be the cure, somebody waits for it, and there are
-    /// no more runs than edits.
+    /// The object itself was edited, or a value that it refers to. A backoff is void: the edit may be the cure, somebody
+    /// waits for it, and there are no more runs than edits.
     Edited,
     /// Something around the object changed. It runs, but not before its backoff is over: what fails does not fail less
     /// because a neighbour is busy, and a busy neighbour would otherwise turn the backoff into a hot loop.

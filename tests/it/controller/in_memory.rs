@@ -167,6 +167,65 @@ async fn an_edited_secret_reaches_the_workers_at_once_and_counts_up() {
     process.stop().await;
 }
 
+/// Waits until `is_so`, in steps of paused time; says how long it took.
+async fn time_until(what: &str, is_so: impl Fn() -> bool) -> Duration {
+    let start = tokio::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < SETTLED, "{what}: not within {SETTLED:?}");
+        sleep(Duration::from_millis(5)).await;
+    }
+    start.elapsed()
+}
+
+/// Rotations in a row, each right after writes that are about something else: the value is what matters, and those who
+/// wait for it to be told (`kubectl wait --for=condition=Propagated`, or the revisions of a status) matter next.
+#[tokio::test(start_paused = true)]
+async fn every_rotation_in_a_row_is_live_and_told_within_a_fifth_of_a_second() {
+    let (world, process, key, credential_key) = running().await;
+    for number in 2..8 {
+        // Something that nobody waits for was written just now.
+        let circuit = [CircuitState::Open, CircuitState::Closed][number % 2];
+        world.turn(&key, 0, circuit, clock()());
+        sleep(Duration::from_millis(50)).await;
+        let (value, revision) = (format!("value-{number}"), i64::try_from(number).unwrap());
+        world.apply_secret(&credential_key, &[("key", &value)]);
+        let live = time_until("live", || world.injected(&key).as_ref() == Some(&value)).await;
+        let told_by_integration = time_until("told by the Integration", || {
+            status(&world, &key).credentials[0].revision == revision
+        });
+        let told_by_integration = live + told_by_integration.await;
+        let propagated = time_until("Propagated", || {
+            let status = credential_status(&world, &credential_key);
+            status.revision == Some(revision) && told(&status.conditions, kind::PROPAGATED).0 == True
+        });
+        let propagated = told_by_integration + propagated.await;
+        let all = [live, told_by_integration, propagated];
+        let most = Duration::from_millis(200);
+        assert!(all.iter().all(|time| *time <= most), "rotation {number}: {all:?}");
+    }
+    process.stop().await;
+}
+
+/// What an Integration fails with for its own reasons has its backoff, and a rotation is not to sit it out.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_does_not_wait_for_the_backoff_of_an_integration() {
+    let (world, process, key, credential_key) = running().await;
+    world.refuse_workloads(Some(|key| FleetError::Refused {
+        kind: "Deployment",
+        key,
+        detail: "exceeded quota".into(),
+    }));
+    let mut manifest = integration("shop", "payments-api");
+    manifest["spec"]["timeouts"] = json!({"request": "7s"});
+    world.apply_integration(manifest);
+    sleep(10 * SETTLED).await;
+    world.refuse_workloads(None);
+    world.apply_secret(&credential_key, &[("key", "second")]);
+    let live = time_until("live", || world.injected(&key).as_deref() == Some("second")).await;
+    assert!(live <= Duration::from_millis(200), "{live:?}");
+    process.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_secret_written_again_with_the_same_value_is_no_rotation() {
     let (world, process, key, credential_key) = running().await;
