@@ -24,8 +24,9 @@ mod spelling;
 mod store;
 pub mod tree;
 
-/// Between two looks at the disk.
-const POLL: Duration = Duration::from_millis(500);
+/// Between two looks at the disk: short, because somebody has just saved a file and watches, and cheap, because a look
+/// at files that are as they were is a `stat` of each.
+const POLL: Duration = Duration::from_millis(100);
 /// Between two looks while something is changing.
 const POLL_RESTLESS: Duration = Duration::from_millis(50);
 

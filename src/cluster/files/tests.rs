@@ -17,6 +17,9 @@ struct Scene {
     instant: Instant,
 }
 
+/// Between two looks; longer than a file has to stay gone.
+const PAUSE: Duration = Duration::from_millis(500);
+
 impl Scene {
     fn new(files: &[(&str, String)]) -> (Self, Vec<String>) {
         let directory = TempDir::new().unwrap();
@@ -52,7 +55,7 @@ impl Scene {
             None => fs::remove_file(path).unwrap(),
         }
         for _ in 0..3 {
-            self.instant += POLL;
+            self.instant += PAUSE;
             if let (Some(problems), _) = self.follower.look(self.instant, Timestamp::UNIX_EPOCH) {
                 return self.told(&problems);
             }
