@@ -73,6 +73,7 @@ pub fn listen(address: SocketAddr) -> Result<Worker, WorkerError> {
         },
         drain: DRAIN,
         localhost_names: true,
+        connections: crate::worker::MAX_CONNECTIONS,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::domain::key::Key;
 use crate::domain::plan::Plan;
 use crate::net::policy::AddressPolicy;
 
+pub use serve::MAX_CONNECTIONS;
 use table::Table;
 
 pub mod asked;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Also answer to `<name>.<namespace>.localhost` (`tidegate run`).
     pub localhost_names: bool,
+    /// Callers' connections at a time; those beyond wait in the kernel's queue. [`MAX_CONNECTIONS`] but in tests.
+    pub connections: usize,
 }
 
 /// A worker that could not start or go on.
@@ -104,6 +107,7 @@ impl Worker {
             policy,
             drain,
             localhost_names,
+            connections,
             ..
         } = self.settings;
         let mut table = Table::new(policy, localhost_names, Arc::new(reports));
@@ -119,7 +123,7 @@ impl Worker {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = serve::serve(self.listener, directory, stop, drain) => {}
+            () = serve::serve(self.listener, directory, connections, stop, drain) => {}
             () = follow => {}
         }
     }

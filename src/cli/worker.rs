@@ -98,6 +98,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
         },
         drain: drain.0,
         localhost_names: false,
+        connections: crate::worker::MAX_CONNECTIONS,
     })?;
 
     let source = Arc::new(Source::new(&plans));

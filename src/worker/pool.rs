@@ -140,6 +140,11 @@ impl Pool {
         }
     }
 
+    /// Whether a connection may turn out to be HTTP/2.
+    pub fn may_speak_http2(&self) -> bool {
+        self.identity.http2 == Http2::Auto && self.target.tls.is_some() && !self.shelf().speaks_http1()
+    }
+
     /// What makes its connections the same.
     pub fn identity(&self) -> &Identity {
         &self.identity

@@ -21,10 +21,10 @@ use super::table::Directory;
 
 /// Connections at a time. Those beyond it wait in the kernel's queue, so that memory is bounded: an idle connection
 /// costs about 20 KiB.
-const MAX_CONNECTIONS: usize = 4096;
+pub const MAX_CONNECTIONS: usize = 4096;
 
-/// When fewer places than this are free, connections with nothing under way are closed within seconds.
-const CROWDED: usize = MAX_CONNECTIONS / 4;
+/// When less than this part of the places is free, connections with nothing under way are closed within seconds.
+const CROWDED: usize = 4;
 
 /// How long to wait when the process is out of file descriptors: they come back when connections end.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
@@ -41,14 +41,16 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1024)
 }
 
-/// Serves what comes to `listener` from `directory` until `stop`; then what is under way may go on for `drain`.
+/// Serves what comes to `listener` from `directory`, at most `most` connections at a time, until `stop`; then what is
+/// under way may go on for `drain`.
 pub async fn serve(
     listener: TcpListener,
     directory: Arc<ArcSwap<Directory>>,
+    most: usize,
     stop: CancellationToken,
     drain: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -64,7 +66,13 @@ pub async fn serve(
             Ok((socket, place)) => {
                 let (directory, places, stop) = (directory.clone(), places.clone(), stop.clone());
                 connections.spawn(async move {
-                    serve_one(socket, directory, places, stop).await;
+                    serve_one(
+                        socket,
+                        directory,
+                        move || places.available_permits() < most / CROWDED,
+                        stop,
+                    )
+                    .await;
                     drop(place);
                 });
             }
@@ -114,13 +122,13 @@ fn is_about_the_peer(error: &io::Error) -> bool {
 async fn serve_one(
     socket: TcpStream,
     directory: Arc<ArcSwap<Directory>>,
-    places: Arc<Semaphore>,
+    is_crowded: impl Fn() -> bool,
     stop: CancellationToken,
 ) {
     let known = directory.clone();
     let bounds = move || {
         let mut bounds = known.load().bounds;
-        if places.available_permits() < CROWDED {
+        if is_crowded() {
             bounds.patience.idle = bounds.patience.idle.min(Duration::from_secs(1));
         }
         bounds

@@ -3,6 +3,7 @@
 pub mod apiserver;
 pub mod dataplane;
 pub mod fault;
+pub mod frames;
 pub mod loopback;
 pub mod manifests;
 pub mod memory;

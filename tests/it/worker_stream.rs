@@ -10,14 +10,14 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate::api::integration::Http2;
-use tidegate::domain::plan::{Material, Plan};
+use tidegate::domain::plan::Material;
 use tidegate::domain::secret::SecretValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use crate::support::dataplane::{Dataplane, plan, problem};
+use crate::support::dataplane::{Dataplane, plan, problem, trusting};
 use crate::support::provider::{Body, Provider, Reply, answer, piece, read_head, streamed, write};
 
 type Pieces = mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>;
@@ -49,13 +49,6 @@ where
         .unwrap();
     tokio::spawn(connection);
     sender
-}
-
-fn trusting(provider: &Provider) -> Plan {
-    let mut plan = plan(&[provider.url("")]);
-    plan.tls.ca_pem.clone_from(&provider.ca_pem);
-    plan.tls.server_name = Some("provider.test".to_owned());
-    plan
 }
 
 #[tokio::test]

@@ -63,9 +63,10 @@ impl Retries {
         }
     }
 
-    /// Whether the provider may see such a request twice; its body is kept then.
-    pub fn may_repeat(&self, method: &Method, has_key: bool) -> bool {
-        self.plan.limit > 0 && classify::is_repeatable(method, has_key, self.plan.methods)
+    /// Whether such a request may have to be sent again after some of its body was read, which is kept then: where the
+    /// provider may see it twice, or where the provider may say that it has seen nothing of it (`refusable`: HTTP/2).
+    pub fn may_repeat(&self, method: &Method, has_key: bool, refusable: bool) -> bool {
+        self.plan.limit > 0 && (refusable || classify::is_repeatable(method, has_key, self.plan.methods))
     }
 
     /// A request begins.

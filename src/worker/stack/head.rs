@@ -61,7 +61,8 @@ impl Stack {
             head.headers.remove(CONTENT_LENGTH);
         }
         let has_key = head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
-        let keep = self.retries.may_repeat(&head.method, has_key);
+        let refusable = self.endpoints.iter().any(|endpoint| endpoint.pool().may_speak_http2());
+        let keep = self.retries.may_repeat(&head.method, has_key, refusable);
         let source = Source::new(
             body,
             limits.request_body,

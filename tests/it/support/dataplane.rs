@@ -21,6 +21,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::provider::Provider;
+
 /// A plan for `shop/api` with the defaults of the contract and these endpoints, all alike.
 pub fn plan(urls: &[String]) -> Plan {
     Plan {
@@ -90,6 +92,14 @@ pub fn plan(urls: &[String]) -> Plan {
     }
 }
 
+/// The same for one endpoint, a provider with TLS.
+pub fn trusting(provider: &Provider) -> Plan {
+    let mut plan = plan(&[provider.url("")]);
+    plan.tls.ca_pem.clone_from(&provider.ca_pem);
+    plan.tls.server_name = Some("provider.test".to_owned());
+    plan
+}
+
 /// A credential in the header `x-api-key` that may go to every loopback address.
 pub fn api_key(revision: i64, value: &str) -> CredentialPlan {
     CredentialPlan {
@@ -136,6 +146,7 @@ impl Dataplane {
             },
             drain: Duration::from_secs(5),
             localhost_names: true,
+            connections: tidegate::worker::MAX_CONNECTIONS,
         };
         change(&mut settings);
         let worker = Worker::bind(settings).unwrap();

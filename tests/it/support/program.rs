@@ -187,6 +187,13 @@ impl Program {
         .await;
     }
 
+    /// Memory that it holds, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub async fn stop(&mut self) -> ExitStatus {
         let id = self.child.id().unwrap().to_string();

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -128,22 +129,27 @@ impl Provider {
         F: Future<Output = R> + Send + 'static,
         R: Into<Reply> + 'static,
     {
-        let made = rcgen::generate_simple_self_signed(vec!["provider.test".to_owned()]).unwrap();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = if http2 {
-            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-        } else {
-            vec![b"http/1.1".to_vec()]
-        };
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        Self::with_script(boxed(script), Some((acceptor, made.cert.pem()))).await
+        Self::with_script(boxed(script), Some(tls(http2))).await
+    }
+
+    /// Does with each connection what `script` says, after a handshake in which HTTP/2 was chosen.
+    pub async fn raw_http2<F>(script: impl Fn(TlsStream<TcpStream>, usize) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (acceptor, ca_pem) = tls(true);
+        let script = Arc::new(script);
+        let mut provider = Self::raw(move |socket, number| {
+            let (script, acceptor) = (script.clone(), acceptor.clone());
+            async move {
+                if let Ok(socket) = acceptor.accept(socket).await {
+                    script(socket, number).await;
+                }
+            }
+        })
+        .await;
+        (provider.scheme, provider.ca_pem) = ("https", Some(ca_pem));
+        provider
     }
 
     async fn with_script(script: Script, tls: Option<(TlsAcceptor, String)>) -> Self {
@@ -221,6 +227,25 @@ impl Provider {
     pub fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
+}
+
+/// TLS of `provider.test`, which offers HTTP/2 if `http2`, and the certificate to trust.
+fn tls(http2: bool) -> (TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["provider.test".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = if http2 {
+        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+    } else {
+        vec![b"http/1.1".to_vec()]
+    };
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
 fn boxed<F, R>(script: impl Fn(Seen) -> F + Send + Sync + 'static) -> Script
