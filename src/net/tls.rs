@@ -5,10 +5,9 @@ use std::sync::{Arc, LazyLock};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::api::integration::{Http2, TlsVersion};
 use crate::domain::plan::TlsPlan;
@@ -39,13 +38,11 @@ pub enum TlsError {
         /// Which of the inputs.
         what: &'static str,
     },
-    /// Nothing of the kind that is wanted.
-    #[error("the {what} holds no {wanted}; give it as PEM, with its BEGIN and END lines")]
+    /// No certificate.
+    #[error("the {what} holds no certificate; give it as PEM, with its BEGIN and END lines")]
     Missing {
         /// Which of the inputs.
         what: &'static str,
-        /// What is wanted.
-        wanted: &'static str,
     },
     /// Not PEM, or PEM around something else.
     #[error("the {what} cannot be used: {detail}")]
@@ -99,41 +96,6 @@ pub fn server_name(plan: &TlsPlan, host: &str) -> Result<ServerName<'static>, Tl
     ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))
 }
 
-/// Mutual TLS, server side: only peers with a certificate of `client_ca_pem` are let in. TLS 1.3 and HTTP/2 only, since
-/// both ends are ours.
-pub fn server(cert_pem: &str, key_pem: &str, client_ca_pem: &str) -> Result<Arc<ServerConfig>, TlsError> {
-    let clients = Arc::new(roots_of(client_ca_pem, "CA of the clients")?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(clients, provider())
-        .build()
-        .map_err(|error| invalid("CA of the clients", error))?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])
-        .map_err(|error| invalid("TLS version", error))?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(
-            certificates(cert_pem, "server certificate")?,
-            key(key_pem, "server key")?,
-        )
-        .map_err(|error| invalid("server certificate and key", error))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
-}
-
-/// Mutual TLS, client side: the counterpart of [`server`].
-pub fn client(cert_pem: &str, key_pem: &str, server_ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])
-        .map_err(|error| invalid("TLS version", error))?
-        .with_root_certificates(roots_of(server_ca_pem, "CA of the server")?)
-        .with_client_auth_cert(
-            certificates(cert_pem, "client certificate")?,
-            key(key_pem, "client key")?,
-        )
-        .map_err(|error| invalid("client certificate and key", error))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
-}
-
 /// The one provider of the process.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
@@ -175,21 +137,9 @@ fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'sta
         certificates.push(certificate.map_err(|error| invalid(what, error))?);
     }
     if certificates.is_empty() {
-        return Err(TlsError::Missing {
-            what,
-            wanted: "certificate",
-        });
+        return Err(TlsError::Missing { what });
     }
     Ok(certificates)
-}
-
-/// The first private key in `pem`. What the parser says is not passed on, since it may quote what it could not read.
-fn key(pem: &str, what: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
-    bounded(pem, what)?;
-    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| TlsError::Missing {
-        what,
-        wanted: "private key",
-    })
 }
 
 fn bounded(pem: &str, what: &'static str) -> Result<(), TlsError> {

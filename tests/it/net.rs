@@ -10,7 +10,6 @@ use tidegate::net::resolve::{Answer, Pending, Resolve};
 use tidegate::net::{Connection, DialError, Dialer, Target};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-mod mutual;
 mod tls;
 mod vectors;
 

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 
 /// An authority called `name`.
-pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -21,7 +21,7 @@ pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 }
 
 /// A certificate for `names` and its key.
-pub fn issue(
+fn issue(
     authority: &CertifiedIssuer<'static, KeyPair>,
     change: impl FnOnce(&mut CertificateParams),
     names: &[&str],
@@ -264,10 +264,7 @@ fn pem_that_cannot_be_used_is_refused_with_what_is_wanted() {
     };
     let pem = authority("test").pem();
     let key = KeyPair::generate().unwrap().serialize_pem();
-    let missing = TlsError::Missing {
-        what: "CA bundle",
-        wanted: "certificate",
-    };
+    let missing = TlsError::Missing { what: "CA bundle" };
     assert_eq!(with(String::new()), missing);
     assert_eq!(with("not a certificate".into()), missing);
     assert_eq!(with(key), missing);
