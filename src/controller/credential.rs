@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api::credential::{Consumer, CredentialStatus};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::Cluster;
 use crate::domain::aggregate::consumer;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
@@ -57,26 +57,10 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
     let credential = match context.cluster.credential(&key).await {
         // One that is being deleted is withdrawn at once.
         Ok(credential) => credential.filter(|credential| credential.metadata.deletion_timestamp.is_none()),
-        Err(ClusterError::Undecodable {
-            uid,
-            generation,
-            status,
-            detail,
-            ..
-        }) => {
-            let status = *status;
-            let broken = Undecodable {
-                uid,
-                generation,
-                status,
-                detail,
-            };
-            return Ok(Some(again(
-                report::undecodable(&context, &key, broken).await?,
-                resync(),
-            )));
+        Err(error) => {
+            let reported = report::undecodable(&context, &key, Undecodable::of(error)?).await?;
+            return Ok(Some(again(reported, resync())));
         }
-        Err(error) => return Err(error.into()),
     };
     let Some(credential) = credential else {
         forget(&context, &key);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::api::integration::Integration;
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::Cluster;
 use crate::domain::aggregate::{Picture, Subject, aggregate};
 use crate::domain::compile;
 use crate::domain::key::Key;
@@ -69,26 +69,10 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
     let integration = match context.cluster.integration(&key).await {
         // One that is being deleted is as good as gone: what was made for it must go, and not come back.
         Ok(integration) => integration.filter(|integration| integration.metadata.deletion_timestamp.is_none()),
-        Err(ClusterError::Undecodable {
-            uid,
-            generation,
-            status,
-            detail,
-            ..
-        }) => {
-            let status = *status;
-            let broken = Undecodable {
-                uid,
-                generation,
-                status,
-                detail,
-            };
-            return Ok(Some(again(
-                report::undecodable(&context, &key, broken).await?,
-                resync(),
-            )));
+        Err(error) => {
+            let reported = report::undecodable(&context, &key, Undecodable::of(error)?).await?;
+            return Ok(Some(again(reported, resync())));
         }
-        Err(error) => return Err(error.into()),
     };
     let Some(integration) = integration else {
         forget(&context, &key).await?;

@@ -48,6 +48,25 @@ pub struct Undecodable {
 }
 
 impl Undecodable {
+    /// The object that could not be read for that reason; for another reason, the error.
+    pub(super) fn of(error: ClusterError) -> Result<Self, ClusterError> {
+        match error {
+            ClusterError::Undecodable {
+                uid,
+                generation,
+                status,
+                detail,
+                ..
+            } => Ok(Self {
+                uid,
+                generation,
+                status: *status,
+                detail,
+            }),
+            error => Err(error),
+        }
+    }
+
     /// Its conditions: these kinds are False, and only an edit helps. What else was known of it is kept.
     pub(super) fn conditions(&self, stored: &[Condition], kinds: &[&'static str], now: Timestamp) -> Vec<Condition> {
         let (reason, message) = ("InvalidSpec", format!("the object cannot be read: {}", self.detail));
