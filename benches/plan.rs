@@ -1,16 +1,14 @@
-//! The plan of the worker under measurement: the defaults of the contract, with an API key to inject.
+//! The plan of the worker under measurement: what the controller makes of an Integration that names an endpoint and an
+//! API key and leaves the rest to the defaults.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use tidegate::api::integration::{BalancePolicy, BreakerMode, Http2, Protocol, RetryMethods};
-use tidegate::domain::key::Key;
-use tidegate::domain::plan::{
-    BreakerPlan, ConcurrencyPlan, ConnectionPlan, CredentialPlan, EndpointPlan, FORMAT, LimitPlan, Material, Plan,
-    RetryPlan, TimeoutPlan, TlsPlan,
-};
+use serde_json::json;
+use tidegate::domain::compile;
+use tidegate::domain::plan::{Material, Plan};
 use tidegate::domain::secret::SecretValue;
+use tidegate::domain::validate::{self, CredentialFound, CredentialReference, References};
 
 /// Writes what a worker mounts into `directory/plan`.
 pub fn write(upstream: SocketAddr, directory: &Path) -> Result<PathBuf, String> {
@@ -21,82 +19,43 @@ pub fn write(upstream: SocketAddr, directory: &Path) -> Result<PathBuf, String> 
     std::fs::create_dir(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     put(
         "plan.json",
-        serde_json::to_string(&plan(upstream)).map_err(|error| error.to_string())?,
+        serde_json::to_string(&plan(upstream)?).map_err(|error| error.to_string())?,
     )?;
     Ok(place)
 }
 
-fn plan(upstream: SocketAddr) -> Plan {
-    let seconds = Duration::from_secs;
-    Plan {
-        format: FORMAT,
+fn plan(upstream: SocketAddr) -> Result<Plan, String> {
+    let integration = serde_json::from_value(json!({
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "Integration",
+        "metadata": {
+            "namespace": "bench",
+            "name": "upstream",
+            "uid": "00000000-0000-0000-0000-000000000001",
+            "generation": 1,
+        },
+        "spec": {
+            "endpoints": [{"name": "primary", "url": format!("http://{upstream}")}],
+            "credentialRefs": [{"name": "key"}],
+        },
+    }))
+    .map_err(|error| error.to_string())?;
+    let found = CredentialFound {
+        material: Ok(Material::Header {
+            name: "x-api-key".into(),
+            value: SecretValue::new("bench-key"),
+        }),
+        allowed_hosts: vec!["127.0.0.1".into()],
         revision: 1,
-        integration: Key::new("bench", "upstream"),
-        uid: "00000000-0000-0000-0000-000000000001".into(),
-        generation: 1,
-        protocol: Protocol::HTTP,
-        endpoints: vec![EndpointPlan {
-            name: "primary".into(),
-            url: format!("http://{upstream}"),
-            weight: 1,
-            priority: 0,
+    };
+    let name = "key".to_owned();
+    let references = References {
+        credentials: vec![CredentialReference {
+            name,
+            found: Some(found),
         }],
-        credentials: vec![CredentialPlan {
-            not_after: None,
-            renewable: false,
-            name: "key".into(),
-            revision: 1,
-            allowed_hosts: vec!["127.0.0.1".into()],
-            material: Some(Material::Header {
-                name: "x-api-key".into(),
-                value: SecretValue::new("bench-key"),
-            }),
-        }],
-        tls: TlsPlan::default(),
-        timeouts: TimeoutPlan {
-            connect: seconds(5),
-            attempt: seconds(10),
-            request: seconds(30),
-            idle: seconds(90),
-        },
-        retries: RetryPlan {
-            limit: 3,
-            backoff_base: Duration::from_millis(200),
-            backoff_max: seconds(10),
-            statuses: vec![408, 429, 500, 502, 503, 504],
-            methods: RetryMethods::Idempotent,
-            retry_after_max: seconds(60),
-            budget_percent: 20,
-            budget_interval: seconds(10),
-            budget_minimum_per_second: 1,
-        },
-        breaker: BreakerPlan {
-            consecutive_failures: 5,
-            failure_percent: 50,
-            window: seconds(30),
-            minimum_requests: 20,
-            open_for: seconds(30),
-            max_open_for: seconds(300),
-            half_open_requests: 1,
-            mode: BreakerMode::Automatic,
-        },
-        concurrency: ConcurrencyPlan {
-            max_in_flight: 64,
-            max_pending: 256,
-        },
-        connections: ConnectionPlan {
-            max_per_endpoint: 64,
-            idle_timeout: seconds(90),
-            http2: Http2::Auto,
-        },
-        balance: BalancePolicy::LeastLoaded,
-        limits: LimitPlan {
-            request_body: 10 << 20,
-            response_body: 100 << 20,
-            headers: 64 << 10,
-        },
-        health_check: None,
-        denied: Vec::new(),
-        reset_circuit: None,
-    }
+        ca: None,
+    };
+    let accepted = validate::integration(&integration, &references).map_err(|problems| format!("{problems:?}"))?;
+    Ok(compile::plan(&accepted, &[], None))
 }
