@@ -32,6 +32,10 @@ const HANGS: Duration = Duration::from_secs(90);
 /// Flags of `tidegate controller`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_override_self = true)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "a field is called what its flag is called on the command line"
+)]
 pub struct Args {
     /// Namespace that the controller runs in: its lease and its authority for worker connections are kept there
     #[arg(

@@ -38,13 +38,13 @@ const STEPS: [Step; 14] = [
         world.apply_integration(manifest);
     }),
     ("the value is edited", |world| {
-        world.apply_secret(&shop().0, &[("key", "second")])
+        world.apply_secret(&shop().0, &[("key", "second")]);
     }),
     ("a circuit opens", |world| {
-        world.turn(&shop().2, 0, CircuitState::Open, clock()())
+        world.turn(&shop().2, 0, CircuitState::Open, clock()());
     }),
     ("it closes", |world| {
-        world.turn(&shop().2, 0, CircuitState::Closed, clock()())
+        world.turn(&shop().2, 0, CircuitState::Closed, clock()());
     }),
     ("there are more workers", |world| {
         let mut manifest = integration("shop", "payments-api");
@@ -53,7 +53,7 @@ const STEPS: [Step; 14] = [
     }),
     ("the Secret goes", |world| world.delete_secret(&shop().0)),
     ("it comes back with another value", |world| {
-        world.apply_secret(&shop().0, &[("key", "third")])
+        world.apply_secret(&shop().0, &[("key", "third")]);
     }),
     ("the Credential puts it elsewhere", |world| {
         let mut manifest = credential("shop");

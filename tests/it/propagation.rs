@@ -96,7 +96,7 @@ async fn a_breaker_that_turns_is_in_the_status_before_long() {
             .await
             .unwrap();
     }
-    let offset = |number: usize| BETWEEN.mul_f64(number as f64 / INTEGRATIONS as f64);
+    let offset = |number: usize| BETWEEN * u32::try_from(number).unwrap() / u32::try_from(INTEGRATIONS).unwrap();
     let turns = names
         .iter()
         .enumerate()

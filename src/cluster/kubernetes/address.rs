@@ -17,16 +17,16 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub async fn of_api_server(client: &Client, config: &Config) -> Vec<IpNet> {
     let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
     let host = config.cluster_url.host().unwrap_or_default();
-    match host.trim_matches(['[', ']']).parse() {
-        Ok(address) => drop(addresses.insert(address)),
+    if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+        addresses.insert(address);
+    } else if let Ok(Ok(found)) = tokio::time::timeout(DEADLINE, tokio::net::lookup_host((host, 443))).await {
         // A name: what it stands for now.
-        Err(_) => match tokio::time::timeout(DEADLINE, tokio::net::lookup_host((host, 443))).await {
-            Ok(Ok(found)) => addresses.extend(found.map(|socket| socket.ip())),
-            _ => tracing::warn!(
-                host,
-                "the API server's name does not resolve; workers may connect to where it leads"
-            ),
-        },
+        addresses.extend(found.map(|socket| socket.ip()));
+    } else {
+        tracing::warn!(
+            host,
+            "the API server's name does not resolve; workers may connect to where it leads"
+        );
     }
     let service = Api::<Service>::namespaced(client.clone(), "default");
     match tokio::time::timeout(DEADLINE, service.get_opt("kubernetes")).await {

@@ -25,6 +25,10 @@ pub struct Source<B = Incoming> {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is true or not whatever the others are"
+)]
 struct Shared<B> {
     body: B,
     /// What has been read, as long as all of it is kept.

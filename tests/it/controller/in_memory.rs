@@ -617,7 +617,7 @@ async fn the_time_of_the_next_trial_causes_no_write_of_its_own() {
     world.take_writes();
     // A later trial, with nothing else changed, and a reason to look.
     world.report(&key, 0, |report| {
-        report.endpoints[0].circuit.next_trial = Some(now() + Duration::from_secs(90))
+        report.endpoints[0].circuit.next_trial = Some(now() + Duration::from_secs(90));
     });
     world.report(&key, 1, |report| report.endpoints[0].message = "chatter".into());
     sleep(Duration::from_secs(10)).await;

@@ -115,10 +115,10 @@ async fn both_judges_agree_on_odd_strings() {
             let shown: String = odd.chars().take(40).collect();
             match (ours.is_empty(), theirs) {
                 (true, Err(error)) => {
-                    found.push(format!("{pointer} {shown:?}: refused by the API server alone: {error}"))
+                    found.push(format!("{pointer} {shown:?}: refused by the API server alone: {error}"));
                 }
                 (false, Ok(_)) if !stricter => {
-                    found.push(format!("{pointer} {shown:?}: refused by us alone: {ours:?}"))
+                    found.push(format!("{pointer} {shown:?}: refused by us alone: {ours:?}"));
                 }
                 _ => (),
             }

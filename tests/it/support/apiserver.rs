@@ -108,8 +108,7 @@ pub async fn alone() -> Alone {
     install(client.clone()).await;
     let namespace = "default".to_owned();
     let place = Place { client, namespace };
-    let _server = server;
-    Alone { place, _server }
+    Alone { place, _server: server }
 }
 
 /// A cluster administrator's client. It belongs to the runtime of the caller.

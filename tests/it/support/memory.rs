@@ -398,7 +398,7 @@ impl World {
     /// One worker is ready, or not; connected, or not.
     pub fn set_worker(&self, key: &Key, worker: usize, ready: bool, connected: bool) {
         self.worker(key, worker, |worker| {
-            (worker.ready, worker.connected) = (ready, connected)
+            (worker.ready, worker.connected) = (ready, connected);
         });
     }
 
