@@ -5,7 +5,8 @@
 //! D32). One timer for each connection, armed again only when it fires, closes what is quiet for too long and what is
 //! stuck; hyper's own header timeout is left off because it also runs between requests, where the bound is another. And
 //! a connection that we close is read from for a moment longer: closing a socket with unread bytes in it resets it,
-//! and the caller would never see the 400 or 413 that explains why.
+//! and the caller would never see the 400 or 413 that explains why. What hyper refuses before it is a request it answers
+//! itself, without a problem document; it is told of like any other request.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -53,9 +54,14 @@ pub struct Bounds {
 }
 
 /// Serves `socket` until its peer is done or takes too long, or, when `stop` is asked for, until what is under way is
-/// finished. `answer` is called with each request.
-pub async fn serve<A, F, B>(mut socket: TcpStream, bounds: impl Fn() -> Bounds, stop: CancellationToken, answer: A)
-where
+/// finished. `answer` is called with each request, and `refused` with the status that was given to what is none.
+pub async fn serve<A, F, B>(
+    mut socket: TcpStream,
+    bounds: impl Fn() -> Bounds,
+    stop: CancellationToken,
+    answer: A,
+    refused: impl Fn(StatusCode),
+) where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error = Broken> + Send + Unpin + 'static,
@@ -100,7 +106,10 @@ where
     } else {
         let mut connection = http1_builder(bounds()).serve_connection(wire, service);
         let finish = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
-        if watch(Pin::new(&mut connection), look, &stop, finish).await {
+        if let Some(ended) = watch(Pin::new(&mut connection), look, &stop, finish).await {
+            if let Some(status) = ended.err().as_ref().and_then(refusal) {
+                refused(status);
+            }
             linger(connection.into_parts().io.into_inner().into_socket()).await;
         }
     }
@@ -147,21 +156,21 @@ async fn read_first(socket: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
     Ok((first, true))
 }
 
-/// Drives `connection` to its end, and says whether it came to one by itself. `look` says how it is; `finish` asks it to
-/// end when what is under way is finished.
+/// Drives `connection` to its end; what came of it, if it came to one by itself. `look` says how it is; `finish` asks it
+/// to end when what is under way is finished.
 async fn watch<C: Future>(
     mut connection: Pin<&mut C>,
     look: impl Fn() -> Verdict,
     stop: &CancellationToken,
     finish: impl Fn(Pin<&mut C>),
-) -> bool {
+) -> Option<C::Output> {
     let mut timer = pin!(tokio::time::sleep(FIRST_LOOK));
     let mut stopped = pin!(stop.cancelled());
     let (mut stopping, mut leaving) = (false, false);
     loop {
         tokio::select! {
             biased;
-            _ = connection.as_mut() => return true,
+            ended = connection.as_mut() => return Some(ended),
             () = stopped.as_mut(), if !stopping => {
                 stopping = true;
                 finish(connection.as_mut());
@@ -174,11 +183,20 @@ async fn watch<C: Future>(
                         finish(connection.as_mut());
                         GOING
                     }
-                    Verdict::Quiet | Verdict::Stuck => return false,
+                    Verdict::Quiet | Verdict::Stuck => return None,
                 };
                 timer.as_mut().reset(Instant::now() + next);
             }
         }
+    }
+}
+
+/// The status that hyper has answered with, of its own, before it ended a connection for this reason.
+fn refusal(error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_too_large() {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else {
+        error.is_parse().then_some(StatusCode::BAD_REQUEST)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::asked;
 use super::connection;
-use super::layer::observe::Call;
+use super::layer::observe::{self, Call};
 use super::stack::{AnswerBody, rescue};
 use super::table::Directory;
 
@@ -133,12 +133,12 @@ async fn serve_one(
         }
         bounds
     };
-    connection::serve(socket, bounds, stop, move |request| {
+    let answered = move |request| {
         let directory = directory.clone();
         // Boxed, because hyper keeps room for it as long as the connection lives, and most connections are idle.
         Box::pin(async move { answer(&directory, request).await })
-    })
-    .await;
+    };
+    connection::serve(socket, bounds, stop, answered, observe::unread).await;
 }
 
 async fn answer(directory: &ArcSwap<Directory>, request: Request<Incoming>) -> Response<AnswerBody> {

@@ -1,12 +1,15 @@
 //! Calls through a real worker to a real provider on loopback.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use futures::StreamExt;
 use http::Request;
+use http_body_util::Empty;
 use tidegate::api::integration::{CircuitState, Health, HealthReason, TrippedBy};
 
 use crate::support::dataplane::{Dataplane, api_key, plan, problem};
-use crate::support::provider::{Provider, Reply, answer};
+use crate::support::provider::{Provider, Reply, answer, piece, streamed};
 
 #[tokio::test]
 async fn a_call_reaches_the_provider_with_the_credential_and_its_answer_comes_back() {
@@ -60,6 +63,55 @@ async fn failures_in_a_row_open_the_circuit_and_the_report_says_why_and_until_wh
     assert_eq!(report.message, "answered with status 500");
     let trial = report.circuit.next_trial.expect("an open circuit has a next trial");
     assert!(trial > jiff::Timestamp::now());
+}
+
+#[tokio::test]
+async fn every_way_to_fail_counts_for_the_circuit_and_what_a_caller_asks_for_does_not() {
+    let broken = || {
+        let end = futures::stream::once(async {
+            // The head has to be on its way before the body breaks, or there is no answer at all.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(std::io::Error::other("broken"))
+        });
+        Reply::from(streamed(futures::stream::iter([piece("begin")]).chain(end)))
+    };
+    let stalled = || streamed(futures::stream::iter([piece("begin")]).chain(futures::stream::pending())).into();
+    let counts: [(&str, fn() -> Reply); 6] = [
+        ("500", || Reply::from(500)),
+        ("599", || Reply::from(599)),
+        ("a hang-up", || Reply::Hangup),
+        ("a timeout", || Reply::Silence),
+        ("an answer that breaks off", broken),
+        ("an answer that stalls", stalled),
+    ];
+    let does_not: [(&str, fn() -> Reply); 5] = [
+        ("301", || Reply::from(301)),
+        ("400", || Reply::from(400)),
+        ("401", || Reply::from(401)),
+        ("429", || Reply::from(429)),
+        ("an answer over the limit", || answer(200, vec![0; 2000]).into()),
+    ];
+    let all = counts.map(|(what, reply)| (what, reply, CircuitState::Open));
+    let all = all
+        .into_iter()
+        .chain(does_not.map(|(what, reply)| (what, reply, CircuitState::Closed)));
+    for (what, reply, state) in all {
+        let provider = Provider::start(move |_| async move { reply() }).await;
+        let mut plan = plan(&[provider.url("")]);
+        plan.retries.limit = 0;
+        plan.breaker.consecutive_failures = 1;
+        plan.limits.response_body = 1000;
+        plan.timeouts.attempt = Duration::from_millis(200);
+        plan.timeouts.idle = Duration::from_millis(200);
+        let worker = Dataplane::start([plan]);
+        // Whether the caller gets an answer is told elsewhere.
+        drop(worker.send(Request::get("/").body(Empty::new()).unwrap()).await);
+        assert_eq!(provider.seen().len(), 1, "{what}");
+        let second = worker.send(Request::get("/").body(Empty::new()).unwrap()).await;
+        let refused = second.is_ok_and(|response| problem(&response) == Some("circuit-open"));
+        assert_eq!(refused, state == CircuitState::Open, "{what}");
+        worker.endpoint(|endpoint| endpoint.circuit.state == state).await;
+    }
 }
 
 #[tokio::test]

@@ -8,11 +8,12 @@ use http::Request;
 use prometheus::proto::MetricType;
 use tidegate::domain::key::Key;
 use tidegate::domain::plan::Plan;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::support::dataplane::{Dataplane, api_key, plan};
-use crate::support::provider::{Provider, answer};
+use crate::support::provider::{Provider, answer, eventually};
 
 /// A plan under a name of its own, because metrics belong to the whole process.
 fn named(name: &str, urls: &[String]) -> Plan {
@@ -172,6 +173,51 @@ async fn a_call_is_one_line_and_an_attempt_another_and_neither_has_a_secret_a_qu
     let ours: Vec<_> = lines.iter().filter(|line| line.contains("tidegate")).collect();
     assert!(ours.iter().all(|line| !line.contains("canary")), "{ours:#?}");
     assert!(!format!("{:?}", worker.reports()).contains("canary"));
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_a_request_is_one_line_too() {
+    let kept = Kept::default();
+    let _heard = tracing::subscriber::set_default(kept.clone());
+    let worker = Dataplane::start([plan(&["http://127.0.0.1:1".to_owned()])]);
+    let huge = "v".repeat(1 << 20);
+    for (sent, status, outcome) in [
+        (
+            "GET / HTTP/1.1\r\nHost: api\r\nX canary: a\r\n\r\n",
+            400,
+            "invalid-request",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: api\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "invalid-request",
+        ),
+        (
+            &format!("GET / HTTP/1.1\r\nHost: api\r\nX: canary{huge}\r\n\r\n"),
+            431,
+            "request-too-large",
+        ),
+    ] {
+        kept.0.lock().unwrap().clear();
+        let mut socket = tokio::net::TcpStream::connect(worker.address).await.unwrap();
+        drop(socket.write_all(sent.as_bytes()).await);
+        let mut head = [0; 12];
+        socket.read_exact(&mut head).await.unwrap();
+        assert_eq!(head, format!("HTTP/1.1 {status}").as_bytes());
+        let told = || -> Vec<String> {
+            let lines = kept.0.lock().unwrap();
+            let access = lines.iter().filter(|line| line.contains("tidegate::access"));
+            access.cloned().collect()
+        };
+        eventually("a line", || !told().is_empty()).await;
+        let told = told();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].contains(&format!("status={status} outcome=\"{outcome}\"")),
+            "{told:?}"
+        );
+        assert!(!told[0].contains("canary"), "{told:?}");
+    }
 }
 
 #[tokio::test]

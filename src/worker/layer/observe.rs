@@ -184,6 +184,24 @@ impl Call {
     }
 }
 
+/// What came over a connection was answered with `status` before it was a request, so nothing else is known of it.
+pub fn unread(status: StatusCode) {
+    let outcome = if status == StatusCode::BAD_REQUEST {
+        "invalid-request"
+    } else {
+        "request-too-large"
+    };
+    RequestMetrics::unrouted().count(Some(status), outcome);
+    tracing::info!(
+        target: "tidegate::access",
+        namespace = "",
+        integration = "",
+        status = status.as_u16(),
+        outcome,
+        "what is no request",
+    );
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some(metrics) = &self.metrics {
