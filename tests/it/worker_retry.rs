@@ -257,16 +257,20 @@ async fn the_last_answer_is_passed_on_when_what_comes_after_it_fails() {
     assert_eq!(response.headers()["tidegate-attempts"], "4");
 }
 
-#[tokio::test]
+/// Time is stopped and jumps only when nothing else can happen, so that it can be told to the millisecond.
+#[tokio::test(start_paused = true)]
 async fn every_attempt_fits_into_the_time_of_the_whole_request() {
     let provider = Provider::start(|_| async { Reply::Silence }).await;
     let mut plan = plan(&[provider.url("")]);
     plan.timeouts.attempt = Duration::from_millis(100);
     plan.timeouts.request = Duration::from_millis(250);
     let worker = Dataplane::start([plan]);
+    let start = Instant::now();
     let response = worker.get("/").await;
+    let took = start.elapsed().as_millis();
     assert_eq!(problem(&response), Some("request-timeout"));
-    assert!((2..=3).contains(&provider.seen().len()));
+    assert_eq!(provider.seen().len(), 3, "two that timed out and one that was cut");
+    assert!((250..=252).contains(&took), "{took} ms");
     eventually("the end of the attempts that timed out", || provider.open() == 0).await;
 }
 
