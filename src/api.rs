@@ -25,6 +25,13 @@ pub const ANNOTATION_RESET_CIRCUIT: &str = "tidegate.dev/reset-circuit";
 /// Annotation by which a user asks for a reconcile; any new value asks once.
 pub const ANNOTATION_RECONCILE: &str = "tidegate.dev/reconcile";
 
+/// Finalizer of a Credential that has something to revoke at a provider.
+pub const FINALIZER_REVOKE: &str = "tidegate.dev/revoke";
+/// `type` of a Secret that holds what we issue.
+pub const SECRET_ISSUED: &str = "tidegate.dev/credential";
+/// `type` of a Secret in which a new value waits until it is published.
+pub const SECRET_PENDING: &str = "tidegate.dev/pending";
+
 /// Field manager of everything the Integration reconciler applies.
 pub const MANAGER_INTEGRATION: &str = "tidegate-integration";
 /// Field manager of everything the Credential reconciler applies.

@@ -15,7 +15,10 @@ use crate::domain::key::Key;
 use crate::domain::secret::SecretValue;
 
 pub mod files;
+mod held;
 pub mod kubernetes;
+
+pub use held::{Held, Keep};
 
 /// Something that may concern a reconcile. It says where to look, never what happened there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +99,14 @@ pub enum ClusterError {
         /// Its name.
         key: Key,
     },
+    /// It was written, made or removed by somebody else since it was read. The next look tells more.
+    #[error("{kind} {key} was changed by somebody else meanwhile")]
+    Conflict {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        key: Key,
+    },
     /// The call did not end in time.
     #[error("{verb} {kind} {key} took longer than {seconds} s")]
     Timeout {
@@ -153,6 +164,28 @@ pub trait Cluster: Send + Sync + 'static {
         key: &Key,
         uid: &str,
         status: &CredentialStatus,
+    ) -> impl Future<Output = Result<(), ClusterError>> + Send;
+
+    /// The Secret as stored now, with what says whose it is.
+    fn held(&self, key: &Key) -> impl Future<Output = Result<Option<Held>, ClusterError>> + Send;
+
+    /// Stores a Secret of ours in one write, in the place of `before`, or as a new one. Whatever is there instead of
+    /// `before` makes it a [`ClusterError::Conflict`]. Labels and annotations of others stay.
+    fn keep(&self, secret: &Keep, before: Option<&Held>) -> impl Future<Output = Result<(), ClusterError>> + Send;
+
+    /// Whether `keep` would be accepted, without doing it.
+    fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> impl Future<Output = Result<(), ClusterError>> + Send;
+
+    /// Removes a Secret of ours, if it is still as it was read. One that is gone is no error.
+    fn discard(&self, key: &Key, held: &Held) -> impl Future<Output = Result<(), ClusterError>> + Send;
+
+    /// Puts our finalizer on a Credential, or takes it off. `credential` is as it was read; another one since is a
+    /// [`ClusterError::Conflict`].
+    fn set_finalizer(
+        &self,
+        key: &Key,
+        credential: &Credential,
+        present: bool,
     ) -> impl Future<Output = Result<(), ClusterError>> + Send;
 
     /// Publishes an event. A failure is logged, never returned: telling must not stop doing.

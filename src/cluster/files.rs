@@ -21,6 +21,7 @@ pub mod disk;
 pub mod manifest;
 pub mod schema;
 mod spelling;
+mod state;
 mod store;
 pub mod tree;
 
@@ -37,6 +38,17 @@ pub enum FilesError {
     #[error("cannot read {}: {source}; give an existing file or directory with -f", path.display())]
     Open {
         /// The path.
+        path: PathBuf,
+        /// Reason.
+        source: io::Error,
+    },
+    /// What was issued earlier cannot be read, or could not be written now.
+    #[error(
+        "cannot use {} of the state directory: {source}; give a directory that only you can write with --state",
+        path.display()
+    )]
+    State {
+        /// The file or directory.
         path: PathBuf,
         /// Reason.
         source: io::Error,

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Change, Cluster, ClusterError, Data, Notice};
+use super::{Change, Cluster, ClusterError, Data, Held, Keep, Notice};
 use crate::api::credential::{Credential, CredentialStatus};
 use crate::api::integration::{Integration, IntegrationStatus};
 use crate::api::{GROUP, MANAGER_CREDENTIAL, MANAGER_INTEGRATION, VERSION};
@@ -25,6 +25,7 @@ use crate::domain::key::Key;
 pub mod address;
 pub mod connect;
 mod data;
+mod held;
 pub mod installed;
 pub mod lease;
 mod watch;
@@ -176,6 +177,26 @@ impl Cluster for Kubernetes {
             .await
     }
 
+    async fn held(&self, key: &Key) -> Result<Option<Held>, ClusterError> {
+        held::read(&self.client, key).await
+    }
+
+    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+        held::keep(&self.client, secret, before, false).await
+    }
+
+    async fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+        held::keep(&self.client, secret, before, true).await
+    }
+
+    async fn discard(&self, key: &Key, held: &Held) -> Result<(), ClusterError> {
+        held::discard(&self.client, key, held).await
+    }
+
+    async fn set_finalizer(&self, key: &Key, credential: &Credential, present: bool) -> Result<(), ClusterError> {
+        held::set_finalizer(&self.client, key, credential, present).await
+    }
+
     async fn publish(&self, notice: Notice) {
         let reference = ObjectReference {
             api_version: Some(format!("{GROUP}/{VERSION}")),
@@ -232,6 +253,10 @@ impl Call<'_> {
                 kind: self.kind,
                 key: self.key.clone(),
             }),
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(ClusterError::Conflict {
+                kind: self.kind,
+                key: self.key.clone(),
+            }),
             Ok(Err(error)) => Err(self.failed(tell(&error))),
             Err(_) => Err(ClusterError::Timeout {
                 verb: self.verb,
@@ -239,6 +264,30 @@ impl Call<'_> {
                 key: self.key.clone(),
                 seconds: DEADLINE.as_secs(),
             }),
+        }
+    }
+
+    /// The same for a call that sends secrets: of what the server says, only its code and reason are told, for the rest
+    /// may quote what was sent.
+    async fn run_quietly<T>(self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ClusterError> {
+        let quiet = async {
+            call.await.map_err(|error| match error {
+                kube::Error::Api(mut status) => {
+                    status.message = "the API server refuses it".into();
+                    kube::Error::Api(status)
+                }
+                other => other,
+            })
+        };
+        match self.run(quiet).await {
+            // What was to be replaced is gone.
+            Err(ClusterError::Failed { detail, .. }) if detail.starts_with("404 ") && self.verb == "patch" => {
+                Err(ClusterError::Conflict {
+                    kind: self.kind,
+                    key: self.key.clone(),
+                })
+            }
+            other => other,
         }
     }
 

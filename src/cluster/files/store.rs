@@ -9,9 +9,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::manifest::{Identity, Kind, Object, Values};
 use crate::api::credential::{Credential, CredentialStatus};
 use crate::api::integration::{Integration, IntegrationStatus};
-use crate::cluster::{Change, Cluster, ClusterError, Data, Notice};
+use crate::cluster::{Change, Cluster, ClusterError, Data, Held, Keep, Notice};
 use crate::domain::key::Key;
 
+mod issued;
 mod server;
 
 /// How many changes may wait in the channel; what does not fit waits in the outbox, once for each object.
@@ -28,11 +29,17 @@ struct Shared {
     state: Mutex<State>,
     outbox: Outbox,
     touched: watch::Sender<u64>,
+    /// Where what is issued is kept; `None`: nowhere, it is gone with the process.
+    directory: Option<super::state::State>,
+    /// One write of what is issued at a time.
+    issuing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     objects: BTreeMap<Identity, Stored>,
+    /// Secrets of ours: the files know nothing of them.
+    issued: BTreeMap<Key, Held>,
     version: u64,
 }
 
@@ -243,10 +250,11 @@ impl Cluster for Store {
     }
 
     async fn secret(&self, key: &Key) -> Result<Option<Data>, ClusterError> {
-        Ok(self.get(Kind::Secret, key, |stored| match &stored.object {
+        let of_a_file = self.get(Kind::Secret, key, |stored| match &stored.object {
             Object::Secret(_, values) => Some(data(stored.version, values)),
             _ => None,
-        }))
+        });
+        Ok(of_a_file.or_else(|| self.issued(key).map(issued::data)))
     }
 
     async fn config_map(&self, key: &Key) -> Result<Option<Data>, ClusterError> {
@@ -287,6 +295,32 @@ impl Cluster for Store {
             }
             _ => false,
         });
+        Ok(())
+    }
+
+    async fn held(&self, key: &Key) -> Result<Option<Held>, ClusterError> {
+        // A Secret of a file of that name is somebody else's.
+        let of_a_file = self.get(Kind::Secret, key, |stored| match &stored.object {
+            Object::Secret(_, values) => Some(issued::foreign(stored.version, values)),
+            _ => None,
+        });
+        Ok(of_a_file.or_else(|| self.issued(key)))
+    }
+
+    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+        self.put_issued(secret, before).await
+    }
+
+    async fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+        self.check_issued(&secret.key, before)
+    }
+
+    async fn discard(&self, key: &Key, held: &Held) -> Result<(), ClusterError> {
+        self.remove_issued(key, held).await
+    }
+
+    /// An object of a file is gone with the file: nobody waits for a finalizer.
+    async fn set_finalizer(&self, _: &Key, _: &Credential, _: bool) -> Result<(), ClusterError> {
         Ok(())
     }
 
