@@ -11,11 +11,28 @@ use schemars::transform::Transform;
 use super::duration::Duration;
 use super::quantity::Bytes;
 
+/// A [`Form`] that one pattern decides for both judges: RE2 and `regex` read what is used here alike. It has no `'`.
+macro_rules! pattern {
+    ($pattern:expr, $must:expr) => {
+        Form {
+            cel: concat!("self.matches(r'", $pattern, "')"),
+            must: $must,
+            holds: |text| {
+                static PATTERN: std::sync::LazyLock<Option<regex::Regex>> =
+                    std::sync::LazyLock::new(|| regex::Regex::new($pattern).ok());
+                PATTERN.as_ref().is_some_and(|pattern| pattern.is_match(text))
+            },
+        }
+    };
+}
+
 mod across;
+mod maps;
 mod numbers;
 mod texts;
 
 pub use across::*;
+pub use maps::*;
 pub use numbers::*;
 pub use texts::*;
 

@@ -40,6 +40,7 @@ use rotation::Rotation;
     category = "tidegate",
     derive = "PartialEq",
     doc = "How to authenticate at an outside API, and which hosts may see it. The value itself stays in its Secret.",
+    selectable = ".status.rotation.step",
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -71,11 +72,21 @@ use rotation::Rotation;
     )
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = bounds::ONE_KIND)]
+#[x_kube(
+    validation = bounds::ONE_KIND,
+    validation = bounds::API_KEY_HAS_SOURCE,
+    validation = bounds::BASIC_HAS_SOURCE,
+    validation = bounds::BASIC_HAS_USER,
+    validation = bounds::BEARER_HAS_SOURCE,
+    validation = bounds::SECRET_NAME_IS_USED,
+    validation = bounds::ROTATION_IS_USED,
+    validation = bounds::STEPS_HAVE_A_KEY,
+    validation = bounds::INTERVAL_IS_USED
+)]
 pub struct CredentialSpec {
     /// Hosts that this credential may be sent to, 1 to 32: `api.example.com`, `*.example.org` (one or more labels, not
     /// `example.org` itself), `127.0.0.1` or `[2001:db8::1]`, each with an optional port such as `:8443`; no port means
-    /// any port. It is sent nowhere else.
+    /// any port. It is sent nowhere else; a client's secret of `oauth2` goes to the token endpoint, and nowhere else.
     #[schemars(length(min = 1, max = 32), transform = bounds::Each(bounds::HOST_PATTERN))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub allowed_hosts: Vec<String>,
@@ -108,13 +119,15 @@ pub struct CredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generated: Option<Generated>,
 
-    /// Name of the Secret that we write what we issue into, and own. Defaults to the Credential's name with `-issued`
-    /// at its end.
+    /// Name of the Secret that we write what we issue into, and own; at most 253 characters. Only where a value is
+    /// issued: with `oauth2`, `jwt`, `certificate.issue`, `generated` or `rotation.steps`. Defaults to the Credential's
+    /// name with `-issued` at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounds::OBJECT_NAME.schema())]
     pub secret_name: Option<String>,
 
-    /// When and how the value is replaced.
+    /// When and how the value is replaced. Only where a value is issued; a value from a Secret is replaced by writing the
+    /// Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
 

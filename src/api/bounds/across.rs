@@ -2,6 +2,12 @@
 
 use super::Across;
 
+mod credential;
+mod rotation;
+
+pub use credential::*;
+pub use rotation::*;
+
 /// `timeouts`.
 pub const ATTEMPT_WITHIN_REQUEST: Across = Across {
     cel: "!has(self.attempt) || !has(self.request) || duration(self.attempt) <= duration(self.request)",
@@ -66,20 +72,14 @@ pub const PROTOCOL_STAYS: (&str, &str) = (
     "must not change; make another Integration for another protocol",
 );
 
-/// `Credential.spec`.
-pub const ONE_KIND: (&str, &str) = (
-    "[has(self.apiKey), has(self.basic), has(self.bearer)].exists_one(set, set)",
-    "must have exactly one of `apiKey`, `basic` and `bearer`",
-);
-
-/// `apiKey`: `in` is a reserved word of CEL, hence the underscores.
+/// `apiKey` and `jwt`: `in` is a reserved word of CEL, hence the underscores.
 pub const NAME_OUTSIDE_HEADERS: Across = Across {
     cel: "has(self.name) || !has(self.__in__) || self.__in__ == 'Header'",
     field: ".name",
     must: "must be set when `in` is 'Query' or 'Cookie'",
 };
 
-/// `apiKey`: a header's or a cookie's name is a token (RFC 9110, 5.6.2; RFC 6265, 4.1.1).
+/// `apiKey` and `jwt`: a header's or a cookie's name is a token (RFC 9110, 5.6.2; RFC 6265, 4.1.1).
 pub const NAME_IS_TOKEN: Across = Across {
     cel: "!has(self.name) || (has(self.__in__) && self.__in__ == 'Query') \
           || self.name.matches('^[-!#$%&\\'*+.^_`|~0-9A-Za-z]+$')",
@@ -87,7 +87,7 @@ pub const NAME_IS_TOKEN: Across = Across {
     must: "must be the name of a header or cookie: letters, digits and the signs ! # $ % & ' * + - . ^ _ ` | ~",
 };
 
-/// `apiKey`: headers that frame the message or say where it goes cannot carry a key.
+/// `apiKey` and `jwt`: headers that frame the message or say where it goes cannot carry a key.
 pub const NAME_IS_FREE: Across = Across {
     cel: "!has(self.name) || (has(self.__in__) && self.__in__ != 'Header') || !(self.name.lowerAscii() in [\
           'connection', 'content-encoding', 'content-length', 'content-type', 'cookie', 'date', 'expect', 'host', \
@@ -119,7 +119,7 @@ pub const FRAMING_HEADERS: [&str; 17] = [
     "via",
 ];
 
-/// `apiKey`: nothing stands before the value in a query or a cookie.
+/// `apiKey` and `jwt`: nothing stands before the value in a query or a cookie.
 pub const PREFIX_IN_HEADERS: Across = Across {
     cel: "!has(self.prefix) || self.prefix == '' || !has(self.__in__) || self.__in__ == 'Header'",
     field: ".prefix",

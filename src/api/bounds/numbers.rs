@@ -85,5 +85,21 @@ pub const THRESHOLD: Range = Range::new(1, 100);
 /// `workers.replicas`.
 pub const REPLICAS: Range = Range::new(0, 1000);
 
+// Credential.
+/// `jwt.lifetime`.
+pub const TOKEN_LIFETIME: Span = Span::new(m(1), h(24));
+/// `certificate.issue.lifetime`.
+pub const CERTIFICATE_LIFETIME: Span = Span::new(h(1), h(8760));
+/// `generated.length`.
+pub const GENERATED_LENGTH: Range = Range::new(16, 512);
+/// `rotation.renewAt`.
+pub const RENEW_AT: Range = Range::new(1, 95);
+/// `rotation.interval`.
+pub const ROTATION_INTERVAL: Span = Span::new(m(1), h(17_520));
+/// `rotation.overlap` and `jwt.generate.overlap`.
+pub const OVERLAP: Span = Span::new(s(0), h(720));
+/// `rotation.windows[].duration`.
+pub const WINDOW_DURATION: Span = Span::new(m(1), h(24));
+
 /// Numbers that we count up ourselves, in status: none is negative.
 pub const COUNT: Range = Range::new(0, i32::MAX);

@@ -2,9 +2,13 @@
 
 use std::net::IpAddr;
 
-use url::Url;
-
 use super::{Form, Text};
+
+mod credential;
+mod url;
+
+pub use credential::*;
+pub use url::*;
 
 /// A name of ours that ends up in a label or a header: endpoint, namespace.
 pub const LABEL: Text = Text {
@@ -60,61 +64,6 @@ pub const SERVER_NAME: Text = Text {
             cel: "!isIP(self)",
             must: "must be a DNS name, not an address",
             holds: |text| text.parse::<IpAddr>().is_err(),
-        },
-    ],
-};
-
-/// `endpoints[].url`.
-pub const ENDPOINT_URL: Text = Text {
-    min: 1,
-    max: 2048,
-    forms: &[
-        Form {
-            cel: "isURL(self) && self.matches('^[!-.0-~][!-~]*$')",
-            must: "must be an absolute URL such as 'https://api.example.com/v1', in ASCII",
-            holds: |text| {
-                let is_ascii = text.bytes().all(|byte| byte.is_ascii_graphic());
-                is_ascii && has_whole_escapes(text) && Url::parse(text).is_ok()
-            },
-        },
-        Form {
-            cel: "self.matches('^(?i:https?)://[^/]')",
-            must: "must begin with 'http://' or 'https://' and a host",
-            holds: |text| {
-                ["http://", "https://"].iter().any(|scheme| {
-                    text.get(..scheme.len())
-                        .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
-                }) && !text.contains(":///")
-            },
-        },
-        Form {
-            cel: r"!self.matches('^[^/]*//[^/?#]*@')",
-            must: "must not contain a user name or password; use a Credential",
-            holds: |text| !authority(text).contains('@'),
-        },
-        Form {
-            cel: "!self.contains('?') && !self.contains('#')",
-            must: "must not contain a query or fragment ('?' or '#')",
-            holds: |text| !text.contains(['?', '#']),
-        },
-        Form {
-            // Asked of the whole string: what `getHostname` answers has no known bound, which the cost estimate punishes.
-            cel: r"self.matches('^[^/]*//([^/?#]*@)?([-_.a-zA-Z0-9]+|\\[[.:a-fA-F0-9]+\\])(:[0-9]*)?([/?#]|$)')",
-            must: "must have a host that is a DNS name or an address",
-            holds: has_plain_host,
-        },
-        Form {
-            cel: concat!(
-                "!isURL(self) || url(self).getPort() == '' || (url(self).getPort().size() <= 5 && ",
-                "int(url(self).getPort()) >= 1 && int(url(self).getPort()) <= 65535)"
-            ),
-            must: "must have a port from 1 to 65535, if it has one",
-            holds: |text| Url::parse(text).is_ok_and(|url| url.port() != Some(0)),
-        },
-        Form {
-            cel: r"!self.contains('\\')",
-            must: "must not contain a backslash",
-            holds: |text| !text.contains('\\'),
         },
     ],
 };
@@ -270,24 +219,4 @@ fn is_label_of_any_length(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
-}
-
-/// What stands between `//` and the path.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("//").map_or("", |(_, rest)| rest);
-    &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]
-}
-
-/// The URL parser would decode `%2e` in a host, which the API server does not, and takes signs that no host has.
-fn has_plain_host(text: &str) -> bool {
-    let authority = authority(text);
-    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
-    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]".contains(&byte);
-    host_and_port.bytes().all(is_sign) && Url::parse(text).is_ok_and(|url| url.has_host())
-}
-
-/// Whether every `%` begins an escape; the URL parser does not mind others.
-fn has_whole_escapes(text: &str) -> bool {
-    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
-    text.split('%').skip(1).all(is_escape)
 }

@@ -10,11 +10,13 @@ use crate::api::bounds;
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Generated {
-    /// Random bytes for `Base64` and `Hex`, characters for `Alphanumeric`. Defaults to 32.
+    /// How many random bytes for `Base64` and `Hex`, how many characters for `Alphanumeric`; 16 to 512. Defaults to 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::GENERATED_LENGTH.schema())]
     pub length: Option<i32>,
 
-    /// How the value is written: `Base64`, `Hex` or `Alphanumeric`. Defaults to `Base64`.
+    /// How the value is written: `Base64` (RFC 4648, 4, with padding), `Hex` (lower case) or `Alphanumeric` (letters and
+    /// digits). Defaults to `Base64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
 }

@@ -14,25 +14,31 @@ use crate::api::duration::Duration;
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// Percent of a value's lifetime after which it is renewed. Defaults to 66.
+    /// Percent of a value's lifetime after which it is renewed, 1 to 95. Defaults to 66.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::RENEW_AT.schema())]
     pub renew_at: Option<i32>,
 
-    /// How often a value that has no lifetime is replaced. Absent: only when asked for.
+    /// How often a value that has no lifetime of its own is replaced, `1m` to `17520h`: one of `generated` or of `steps`,
+    /// or the key of `jwt.generate`. Absent: only when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::ROTATION_INTERVAL.schema())]
     pub interval: Option<Duration>,
 
-    /// How long the previous value stays valid after every worker uses the new one. Defaults to `24h` for generated
-    /// values and provider's keys, and to `0s` for tokens and certificates, which expire by themselves.
+    /// How long the previous value stays valid after every worker uses the new one, `0s` to `720h`. Defaults to `24h` for
+    /// generated values and provider's keys, and to `0s` for tokens and certificates, which expire by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::OVERLAP.schema())]
     pub overlap: Option<Duration>,
 
-    /// When rotations that can wait may begin. Absent: at any time. A value that would expire before the next window is
-    /// renewed outside of one.
+    /// When rotations that can wait may begin, at most 8 windows. Absent: at any time. A value that would expire before
+    /// the next window is renewed outside of one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub windows: Vec<Window>,
 
-    /// How a provider's own keys are replaced.
+    /// How a provider's own keys are replaced. Only with `apiKey`, `basic` or `bearer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Steps>,
 }
@@ -41,14 +47,18 @@ pub struct Rotation {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Window {
-    /// When it begins: five fields as in cron, such as `0 2 * * *`.
+    /// When it begins: five fields as in cron (minute, hour, day of month, month, day of week), such as `0 2 * * *`; at
+    /// most 100 characters.
+    #[schemars(transform = bounds::SCHEDULE.schema())]
     pub schedule: String,
 
-    /// How long it lasts.
+    /// How long it lasts, `1m` to `24h`.
+    #[schemars(transform = bounds::WINDOW_DURATION.schema())]
     pub duration: Duration,
 
-    /// Name of the time zone, such as `Europe/Berlin`. Defaults to `Etc/UTC`.
+    /// Name of the time zone, such as `Europe/Berlin`; at most 64 characters. Defaults to `Etc/UTC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::TIME_ZONE.schema())]
     pub time_zone: Option<String>,
 }
 
@@ -57,23 +67,27 @@ pub struct Window {
 /// an unknown name is an error.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::SET_IS_USED, validation = bounds::FIND_IS_USED)]
 pub struct Steps {
-    /// Makes the new value.
+    /// Makes the new value: either `generate` (we choose, and `set` tells the provider) or `request` (the provider
+    /// chooses).
     pub create: Create,
 
-    /// Gives the provider a value that `create` generated.
+    /// Gives the provider the `{{ value }}` that `create.generate` made. Only with that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<StepCall>,
 
-    /// Tries the new value before anybody uses it.
+    /// Tries the new `{{ value }}` before anybody uses it. Absent: it is not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<StepCall>,
 
-    /// Takes the previous value away once nobody uses it any more. An answer of 404 counts as done.
+    /// Takes the previous value (`{{ previous.id }}`, `{{ previous.value }}`) away once nobody uses it any more. An answer
+    /// of 404 counts as done. Absent: it is left to the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoke: Option<StepCall>,
 
-    /// Lists what carries `{{ attempt.id }}`, so that an answer that was lost leaves no orphan.
+    /// Lists what carries `{{ attempt.id }}`, so that an answer that was lost leaves no orphan. Only with `create.request`
+    /// and `revoke`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find: Option<Find>,
 }
@@ -81,12 +95,18 @@ pub struct Steps {
 /// Makes a new value: either `generate` (we choose) or `request` (the provider chooses).
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = bounds::ONE_ORIGIN,
+    validation = bounds::EXTRACT_IS_USED,
+    validation = bounds::AUTHORITY_IS_USED,
+    validation = bounds::EXPECTATION_IS_USED
+)]
 pub struct Create {
-    /// The value is random and ours; `set` gives it to the provider.
+    /// The value is random and ours; `set` gives it to the provider. Either this or `request`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generated>,
 
-    /// The call that makes it.
+    /// The call that makes it. Either this or `generate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<StepRequest>,
 
@@ -98,7 +118,7 @@ pub struct Create {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<StepExpectation>,
 
-    /// Where the answer has the value. Needed with `request`.
+    /// Where the answer has the value. Needed with `request`, and only then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extract: Option<Extract>,
 }
@@ -138,20 +158,25 @@ pub struct Find {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct StepRequest {
-    /// Method. Defaults to `POST`.
+    /// Method: `GET`, `POST`, `PUT`, `PATCH` or `DELETE`. Defaults to `POST`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<StepMethod>,
 
-    /// URL, a template. Its host must be in `allowedHosts` of the Credential that authorises the call, or, without one,
-    /// of this Credential.
+    /// URL, a template behind its host, at most 2048 characters; `https`, or `http` for localhost and Services of the
+    /// cluster. Its host must be in `allowedHosts` of the Credential that authorises the call, or, without one, of this
+    /// Credential.
+    #[schemars(transform = bounds::STEP_URL.schema())]
     pub url: String,
 
-    /// Headers; their values are templates.
+    /// Headers, at most 32, with names of at most 128 characters and values of at most 4096, which are templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(transform = bounds::STEP_HEADERS.schema())]
     pub headers: BTreeMap<String, String>,
 
-    /// Body, a template. In a JSON body, what stands for a name is escaped as JSON.
+    /// Body, a template, at most 16384 characters. In a JSON body, what stands for a name is escaped as JSON. Defaults to
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::STEP_BODY.schema())]
     pub body: Option<String>,
 }
 
@@ -177,6 +202,7 @@ pub enum StepMethod {
 #[serde(rename_all = "camelCase")]
 pub struct CredentialNameRef {
     /// Its name; this Credential's own name means the value in use.
+    #[schemars(transform = bounds::OBJECT_NAME.schema())]
     pub name: String,
 }
 
@@ -184,8 +210,10 @@ pub struct CredentialNameRef {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct StepExpectation {
-    /// Statuses or ranges of them, such as `200-299`. Defaults to `200-299`.
+    /// Statuses such as `204` and inclusive ranges such as `200-299`, at most 16. Defaults to `200-299`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), transform = bounds::Each(bounds::STATUS_RANGE))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub statuses: Vec<String>,
 }
 
@@ -193,15 +221,18 @@ pub struct StepExpectation {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Extract {
-    /// The value, a string.
+    /// The value, a string: a jq filter of at most 1024 characters, such as `.key`.
+    #[schemars(transform = bounds::FILTER.schema())]
     pub value: String,
 
-    /// What the provider calls it, a string or a number.
+    /// What the provider calls it, a string or a number: a jq filter of at most 1024 characters. Absent: it has no name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::FILTER.schema())]
     pub id: Option<String>,
 
-    /// When it expires: RFC 3339, or seconds since 1970.
+    /// When it expires, RFC 3339 or seconds since 1970: a jq filter of at most 1024 characters. Absent: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::FILTER.schema())]
     pub expires_at: Option<String>,
 }
 
@@ -209,6 +240,8 @@ pub struct Extract {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct FindExtract {
-    /// The ids of what carries this attempt's id: strings or numbers, each an output, or one list of them.
+    /// The ids of what carries this attempt's id, strings or numbers, each an output, or one list of them: a jq filter of
+    /// at most 1024 characters.
+    #[schemars(transform = bounds::FILTER.schema())]
     pub ids: String,
 }

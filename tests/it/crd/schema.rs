@@ -36,7 +36,7 @@ fn every_description_of_the_spec_names_the_bounds() {
 /// Bounds in `schema` and below that its description does not name.
 fn read_bounds(schema: &Value, path: &str, found: &mut Vec<String>) {
     let description = schema["description"].as_str().unwrap_or_default();
-    let mut bounds: Vec<String> = ["minimum", "maximum", "maxItems"]
+    let mut bounds: Vec<String> = ["minimum", "maximum", "maxItems", "maxProperties"]
         .iter()
         .filter_map(|bound| schema[bound].as_f64())
         .map(|bound| bound.to_string())
@@ -91,7 +91,27 @@ fn the_inspection_sees_what_is_missing() {
         ),
         (
             r#"{"type": "object", "description": "d", "additionalProperties": {"type": "boolean"}}"#,
-            "a map",
+            "a map of any size",
+        ),
+        (
+            r#"{"type": "object", "description": "d", "additionalProperties": {"type": "boolean"}, "maxProperties": 3}"#,
+            "a map of any names",
+        ),
+        (
+            r#"{"type": "object", "description": "d", "additionalProperties": {"type": "string"}}"#,
+            "x.*: no bound",
+        ),
+        (
+            r#"{"type": "object", "description": "d", "additionalProperties": true, "maxProperties": 3}"#,
+            "a map of anything",
+        ),
+        (
+            r#"{"type": "object", "description": "d", "x-kubernetes-preserve-unknown-fields": true}"#,
+            "any JSON of any size",
+        ),
+        (
+            r#"{"description": "d", "x-kubernetes-preserve-unknown-fields": true, "maxProperties": 3}"#,
+            "no type",
         ),
         (
             r#"{"type": "boolean", "description": "d", "nullable": true}"#,
@@ -124,24 +144,36 @@ fn bounds_that_are_not_told_are_seen() {
 fn inspect(schema: &Value, path: &str, found: &mut Vec<String>) {
     let mut complain = |complaint: &str| found.push(format!("{path}: {complaint}"));
     let has = |key: &str| schema.get(key).is_some();
-    let is_item = path.ends_with("[]");
-    // What an item of a list is, its list says; what metadata is, every object's does.
+    let is_item = path.ends_with("[]") || path.ends_with(".*");
+    // What an item of a list or a map is, that says; what metadata is, every object's does.
     if !is_item && !path.ends_with(".metadata") && schema["description"].as_str().is_none_or(str::is_empty) {
         complain("no description");
     }
-    for marker in [
-        "nullable",
-        "x-kubernetes-preserve-unknown-fields",
-        "anyOf",
-        "oneOf",
-        "not",
-    ] {
+    for marker in ["nullable", "anyOf", "oneOf", "not"] {
         if has(marker) {
             complain(marker);
         }
     }
+    if has("x-kubernetes-preserve-unknown-fields") && !has("maxProperties") {
+        complain("any JSON of any size");
+    }
+    let values = &schema["additionalProperties"];
     if has("additionalProperties") {
-        complain("a map, whose keys nobody knows");
+        if !has("maxProperties") {
+            complain("a map of any size");
+        }
+        // A schema cannot bound the names of a map, a rule can: `{1,128}` of some characters, from end to end.
+        let bounds_names = |rule: &Value| {
+            let rule = rule["rule"].as_str().unwrap_or_default();
+            rule.starts_with("self.all(name, name.matches(r'^[") && rule.ends_with("}$'))")
+        };
+        let rules = schema["x-kubernetes-validations"].as_array();
+        if !rules.is_some_and(|rules| rules.iter().any(bounds_names)) {
+            complain("a map of any names");
+        }
+        if !values.is_object() {
+            complain("a map of anything");
+        }
     }
     match schema["type"].as_str() {
         Some("string") if !(has("maxLength") || has("enum") || has("format")) => complain("no bound"),
@@ -167,6 +199,9 @@ fn inspect(schema: &Value, path: &str, found: &mut Vec<String>) {
             Some(message) if !message.contains("must ") => complain("a message that does not say what must be"),
             Some(_) => (),
         }
+    }
+    if values.is_object() {
+        inspect(values, &format!("{path}.*"), found);
     }
     if has("items") {
         inspect(&schema["items"], &format!("{path}[]"), found);
