@@ -196,6 +196,26 @@ pub enum CredentialProblem {
         /// The key.
         key: String,
     },
+    /// A value could not be issued, or what was issued cannot be used.
+    #[error("{message}")]
+    IssueFailed {
+        /// What failed and what can be done; never a value, a header or a body.
+        message: String,
+        /// Only an edit helps, of the spec or of what the value is made from.
+        permanent: bool,
+    },
+    /// The value is not valid any more, and there is no other.
+    #[error("{message}")]
+    Expired {
+        /// Which, since when, and what can be done.
+        message: String,
+    },
+    /// The provider wants a person to authorise anew.
+    #[error("{message}")]
+    ReauthorizationRequired {
+        /// Why, and what to do.
+        message: String,
+    },
 }
 
 impl CredentialProblem {
@@ -205,12 +225,19 @@ impl CredentialProblem {
             Self::InvalidSpec(_) => reason::INVALID_SPEC,
             Self::SecretNotFound { .. } => reason::SECRET_NOT_FOUND,
             Self::KeyMissing { .. } => reason::KEY_MISSING,
+            Self::IssueFailed { .. } => reason::ISSUE_FAILED,
+            Self::Expired { .. } => reason::EXPIRED,
+            Self::ReauthorizationRequired { .. } => reason::REAUTHORIZATION_REQUIRED,
         }
     }
 
-    /// Whether only an edit can mend it. What does not exist yet may be on its way.
+    /// Whether only an edit can mend it. What does not exist yet may be on its way, and so may be a fresh value.
     pub fn stalls(&self) -> bool {
-        !matches!(self, Self::SecretNotFound { .. })
+        match self {
+            Self::InvalidSpec(_) | Self::KeyMissing { .. } | Self::ReauthorizationRequired { .. } => true,
+            Self::SecretNotFound { .. } | Self::Expired { .. } => false,
+            Self::IssueFailed { permanent, .. } => *permanent,
+        }
     }
 }
 
@@ -273,13 +300,29 @@ pub fn secret_name(spec: &CredentialSpec) -> Option<&str> {
     api_key.or(basic).or(bearer).or(certificate).map(String::as_str)
 }
 
-/// The value of a Credential, ready to be injected.
+/// The value of a Credential that comes from a referenced Secret, ready to be injected. Of a Credential that refers to
+/// none, this says that nothing has been issued yet; [`issued`] reads what has.
 ///
 /// `secret` is the data of the Secret that [`secret_name`] names, `None` if it does not exist. One trailing newline
 /// (`\n` or `\r\n`) of a value is dropped, because editors and `echo` leave one; any other control character is
-/// refused. A problem names Secret and key, never a value.
+/// refused. A certificate (`tls.crt`, `tls.key`) must be a chain in PEM that begins with the one that the key belongs
+/// to. A problem names Secret and key, never a value.
 pub fn credential(spec: &CredentialSpec, secret: Option<&Values>) -> Result<Material, CredentialProblem> {
     credential::material(spec, secret)
+}
+
+/// The value of a Credential that we issue, ready to be injected.
+///
+/// `values` are the keys of the issued Secret: `token` of `oauth2` and `jwt`; `tls.crt` and `tls.key` of
+/// `certificate.issue`; `value` of `generated` and of keys that `rotation.steps` make, with the `username` beside it of
+/// `basic`. A problem names the key, never a value.
+pub fn issued(spec: &CredentialSpec, values: &BTreeMap<String, SecretValue>) -> Result<Material, CredentialProblem> {
+    credential::issued(spec, values)
+}
+
+/// When the first certificate of a chain in PEM begins and ceases to be valid; `None` if there is none.
+pub fn certificate_times(chain: &str) -> Option<(Timestamp, Timestamp)> {
+    credential::times(chain)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tidegate::api::crds;
 use crate::support::apiserver;
 
 mod admission;
+mod kinds;
 mod odd;
 mod schema;
 mod serving;

@@ -149,7 +149,9 @@ impl Check<'_> {
                     let value = self.value(schema, &entry.node, &path);
                     map.insert(entry.key.clone(), value);
                 }
-                None if schema["x-kubernetes-preserve-unknown-fields"] == true => (),
+                None if schema["x-kubernetes-preserve-unknown-fields"] == true => {
+                    map.insert(entry.key.clone(), entry.node.to_json());
+                }
                 None => {
                     let near = known.and_then(|known| nearest(&entry.key, known.keys()));
                     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();

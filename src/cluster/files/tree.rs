@@ -5,7 +5,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
+use serde_json::{Number, Value as Json};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Spanned};
 
 /// A value and the line it begins on, counted from 1.
@@ -50,6 +50,21 @@ impl Node {
         };
         let entry = entries.iter().find(|entry| entry.key == key)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
+    }
+
+    /// This node without its lines, nulls included.
+    pub fn to_json(&self) -> Json {
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(number) => number.clone().into(),
+            Value::String(text) => text.clone().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                let field = |entry: &Entry| (entry.key.clone(), entry.node.to_json());
+                Json::Object(entries.iter().map(field).collect())
+            }
+        }
     }
 
     /// The text of this node, if it is text.

@@ -1,7 +1,9 @@
 //! Collects what is wrong, field by field, and carries on with the default in its place.
 
+use std::collections::BTreeMap;
+
 use super::Violation;
-use crate::api::bounds::{Range, Sizes, Span, Text};
+use crate::api::bounds::{Across, Entries, Range, Sizes, Span, Text};
 use crate::api::duration::Duration;
 use crate::api::quantity::Bytes;
 
@@ -34,6 +36,52 @@ impl Checks {
     /// A string.
     pub fn text(&mut self, field: &str, value: &str, bound: Text) {
         self.check(field, bound.check(value));
+    }
+
+    /// A string that may be absent.
+    pub fn text_if_set(&mut self, field: &str, value: Option<&String>, bound: Text) {
+        if let Some(value) = value {
+            self.text(field, value, bound);
+        }
+    }
+
+    /// A list that is a set of at most `max` strings.
+    pub fn texts(&mut self, field: &str, values: &[String], max: usize, bound: Text) {
+        let item = |index| format!("{field}[{index}]");
+        self.count(field, values.len(), 0, max);
+        for (index, value) in values.iter().enumerate() {
+            self.text(&item(index), value, bound);
+        }
+        self.unique(values, item);
+    }
+
+    /// A map of strings.
+    pub fn entries(&mut self, field: &str, entries: &BTreeMap<String, String>, bound: Entries) {
+        for (name, must) in bound.check(entries) {
+            let field = name.map_or_else(|| field.to_owned(), |name| format!("{field}.{name}"));
+            self.violated(field, must);
+        }
+    }
+
+    /// What holds between fields of `object`.
+    pub fn across(&mut self, object: &str, holds: bool, rule: Across) {
+        if !holds {
+            self.violated(format!("{object}{}", rule.field), rule.must);
+        }
+    }
+
+    /// A number that may be absent.
+    pub fn range_if_set(&mut self, field: &str, value: Option<i32>, bound: Range) {
+        if let Some(value) = value {
+            self.check(field, bound.check(value));
+        }
+    }
+
+    /// A length of time that may be absent.
+    pub fn span_if_set(&mut self, field: &str, value: Option<Duration>, bound: Span) {
+        if let Some(value) = value {
+            self.check(field, bound.check(value));
+        }
     }
 
     /// How many items a list has.

@@ -9,6 +9,7 @@ use tidegate::api::credential::Credential;
 use tidegate::api::integration::Integration;
 use tidegate::domain::validate::{self, Problem, References, Violation};
 
+use super::kinds::KINDS;
 use super::odd;
 use super::table::{self, Bad, patched};
 use crate::support::apiserver::{self, Place};
@@ -26,17 +27,21 @@ async fn bad_integrations_are_refused_with_the_field_and_what_is_allowed() {
 #[tokio::test]
 async fn bad_credentials_are_refused_with_the_field_and_what_is_allowed() {
     let place = apiserver::namespace("bad-credentials").await;
-    let found = refusals(&place, CREDENTIAL, table::CREDENTIALS).await;
+    let mut found = refusals(&place, CREDENTIAL, table::CREDENTIALS).await;
+    for kind in KINDS {
+        found.extend(refusals(&place, kind.good, kind.bad).await);
+    }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[tokio::test]
 async fn good_manifests_are_taken() {
     let place = apiserver::namespace("good").await;
-    for (good, patches) in [
+    let kinds = KINDS.iter().map(|kind| (kind.good, kind.fine));
+    for (good, patches) in kinds.chain([
         (INTEGRATION, table::GOOD_INTEGRATIONS),
         (CREDENTIAL, table::GOOD_CREDENTIALS),
-    ] {
+    ]) {
         for patch in patches {
             if let Err(error) = create(&place, patched(good, patch), true).await {
                 panic!("{patch}: {error}");
@@ -64,6 +69,11 @@ fn validation_refuses_the_same_credentials_for_the_same_fields() {
         table::GOOD_CREDENTIALS,
         credential_violations,
     );
+    let kinds = KINDS.iter();
+    let found: Vec<_> = kinds
+        .flat_map(|kind| disagreements(kind.good, kind.bad, kind.fine, credential_violations))
+        .chain(found)
+        .collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

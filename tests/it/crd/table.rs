@@ -16,7 +16,7 @@ pub struct Bad {
     pub says: &'static str,
 }
 
-const fn bad(patch: &'static str, field: &'static str, says: &'static str) -> Bad {
+pub const fn bad(patch: &'static str, field: &'static str, says: &'static str) -> Bad {
     Bad { patch, field, says }
 }
 
@@ -25,6 +25,8 @@ const LABEL: &str = "must be a DNS label: lower-case letters, digits and '-'";
 const OBJECT: &str = "must be the name of an object";
 const TOKEN: &str = "must be the name of a header or cookie";
 const HOST: &str = "must be a host such as 'api.example.com', a wildcard such as '*.example.com'";
+const KIND: &str = "must have exactly one of `apiKey`, `basic`, `bearer`, `oauth2`, `jwt`, `certificate` and `generated`";
+const ISSUED: &str = "must be set only where a value is issued: with `oauth2`, `jwt`, `certificate.issue`, `generated` or";
 const DURATION: &str = "should match '^([0-9]{1,5}(h|m|s|ms)){1,4}$'";
 const SIZE: &str = "should match '^[0-9]{1,10}(k|M|G|Ki|Mi|Gi)?$'";
 
@@ -552,16 +554,10 @@ pub const CREDENTIALS: &[Bad] = &[
         "spec.allowedHosts[1]",
         "Duplicate value",
     ),
-    bad(
-        "spec: {apiKey: null}",
-        "spec",
-        "must have exactly one of `apiKey`, `basic` and `bearer`",
-    ),
-    bad(
-        "spec: {bearer: {secretRef: {name: a, key: b}}}",
-        "spec",
-        "must have exactly one of `apiKey`, `basic` and `bearer`",
-    ),
+    bad("spec: {apiKey: null}", "spec", KIND),
+    bad("spec: {bearer: {secretRef: {name: a, key: b}}}", "spec", KIND),
+    bad("spec: {secretName: a}", "spec.secretName", ISSUED),
+    bad("spec: {rotation: {interval: 1h}}", "spec.rotation", ISSUED),
     bad(
         "spec: {apiKey: {in: Body}}",
         "spec.apiKey.in",
@@ -612,7 +608,7 @@ pub const CREDENTIALS: &[Bad] = &[
     bad(
         "spec: {apiKey: {secretRef: null}}",
         "spec.apiKey.secretRef",
-        "Required value",
+        "must be set unless `rotation.steps` makes the first value",
     ),
     bad(
         "spec: {apiKey: {secretRef: {name: A}}}",

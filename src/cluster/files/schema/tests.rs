@@ -116,6 +116,29 @@ fn every_finding_is_told_at_once_and_none_quotes_a_value() {
 }
 
 #[test]
+fn any_json_is_kept_as_it_is_where_the_schema_takes_it() {
+    let text = "\
+apiVersion: tidegate.dev/v1alpha1
+kind: Credential
+metadata: {name: signer}
+spec:
+  allowedHosts: [api.example.com]
+  jwt:
+    algorithm: ES256
+    keyRef: {name: a, key: b}
+    claims: {tenant: 7, on: true, ratio: 0.5, roles: [a, {b: null}], nested: {deep: [1]}}
+";
+    let json = check(&CREDENTIAL, text).unwrap();
+    assert_eq!(
+        json["spec"]["jwt"]["claims"],
+        json!({"tenant": 7, "on": true, "ratio": 0.5, "roles": ["a", {"b": null}], "nested": {"deep": [1]}})
+    );
+    let many: String = (0..65).map(|index| format!("c{index}: 1, ")).collect();
+    let told = message(&CREDENTIAL, &text.replace("tenant: 7, ", &many));
+    assert!(told.contains("spec.jwt.claims: must have at most 64 entries"), "{told}");
+}
+
+#[test]
 fn what_only_a_server_writes_is_let_through() {
     let text =
         GOOD.replace("labels: null", "uid: x, managedFields: [{a: 1}], resourceVersion: '7'") + "status: {x: 1}\n";
