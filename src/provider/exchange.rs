@@ -9,6 +9,10 @@ use url::Url;
 
 use crate::domain::secret::SecretValue;
 
+mod network;
+
+pub use network::{DEADLINE, Network};
+
 /// Longest answer that is read, in bytes.
 pub const ANSWER_MAX: usize = 256 << 10;
 
@@ -19,7 +23,7 @@ pub struct Call {
     pub method: Method,
     /// URL; `http` or `https`.
     pub url: Url,
-    /// Headers besides those that frame the message.
+    /// Headers besides those that frame the message, which are refused.
     pub headers: Vec<(HeaderName, SecretValue)>,
     /// Body, if there is one; `content-type` is among the headers.
     pub body: Option<SecretValue>,
@@ -40,9 +44,10 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// `Date`, if there is one: how late the provider believes it is.
     pub date: Option<Timestamp>,
-    /// How long the call took, from the first byte sent.
+    /// How long the call took, from the first byte sent to the last one received.
     pub took: Duration,
-    /// Body; text, at most [`ANSWER_MAX`] bytes.
+    /// Body; text, at most [`ANSWER_MAX`] bytes. It is empty where an answer that is no success (2xx) had one that could
+    /// not be read: the status tells enough then.
     pub body: SecretValue,
 }
 
@@ -52,15 +57,15 @@ pub enum ExchangeError {
     /// Not a byte of the request was sent: the name, the address, the connection, TLS.
     #[error("{0}")]
     NotSent(String),
-    /// It may have been received: no answer in time, or one that broke off.
+    /// It may have been received: no answer in time, or one whose head broke off or is no HTTP.
     #[error("{0}")]
     Lost(String),
-    /// An answer came that is too long, or no text. The provider has acted.
+    /// The head of a success (2xx) came, and a body that is too long, no text, or breaks off. The provider has acted.
     #[error("{0}")]
     Unreadable(String),
 }
 
-/// Calls a provider. The whole call has a deadline, 30 s.
+/// Calls a provider. The whole call has a deadline, [`DEADLINE`].
 pub trait Exchange: Send + Sync {
     /// Makes one call.
     fn exchange(&self, call: Call) -> BoxFuture<'_, Result<Answer, ExchangeError>>;
