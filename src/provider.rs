@@ -19,6 +19,7 @@ use crate::domain::validate::Values;
 use exchange::Exchange;
 
 pub mod exchange;
+pub mod oauth2;
 
 /// What is wanted, and all that is known.
 #[derive(Clone, Copy, Debug)]
