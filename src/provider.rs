@@ -20,6 +20,13 @@ use exchange::Exchange;
 
 pub mod exchange;
 pub mod oauth2;
+pub mod generated;
+pub mod jwt;
+pub mod lookup;
+pub mod private_key;
+
+#[cfg(test)]
+mod sample;
 
 /// What is wanted, and all that is known.
 #[derive(Clone, Copy, Debug)]
