@@ -27,6 +27,8 @@ pub mod private_key;
 
 #[cfg(test)]
 mod sample;
+pub mod extract;
+pub mod template;
 
 /// What is wanted, and all that is known.
 #[derive(Clone, Copy, Debug)]
