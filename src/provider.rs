@@ -19,15 +19,15 @@ use crate::domain::validate::Values;
 use exchange::Exchange;
 
 pub mod exchange;
-pub mod oauth2;
 pub mod generated;
 pub mod jwt;
 pub mod lookup;
+pub mod oauth2;
 pub mod private_key;
 
+pub mod extract;
 #[cfg(test)]
 mod sample;
-pub mod extract;
 pub mod template;
 
 /// What is wanted, and all that is known.

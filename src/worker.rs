@@ -25,6 +25,7 @@ pub mod asked;
 pub mod body;
 pub mod connection;
 pub mod control;
+pub mod credential;
 pub mod endpoint;
 pub mod expression;
 pub mod framing;

@@ -168,6 +168,6 @@ fn weather(report: &Report) -> impl Iterator<Item = (Health, HealthReason, Circu
     })
 }
 
-fn rejections(report: &Report) -> impl Iterator<Item = bool> {
-    report.credentials.iter().map(|credential| credential.rejected)
+fn rejections(report: &Report) -> impl Iterator<Item = Option<u16>> {
+    report.credentials.iter().map(|credential| credential.rejected_status)
 }

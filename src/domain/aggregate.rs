@@ -17,7 +17,7 @@ use crate::api::integration::{CircuitState, CredentialInUse, EndpointStatus, Hea
 mod adoption;
 mod endpoint;
 
-pub use adoption::consumer;
+pub use adoption::{consumer, refused};
 
 /// What is known of one worker.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +45,15 @@ pub struct Subject<'a> {
     pub credentials: &'a [(String, i64)],
 }
 
+/// A Credential whose current revision the provider refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Name of the Credential.
+    pub credential: String,
+    /// 401 or 403.
+    pub status: u16,
+}
+
 /// What all workers together come to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
@@ -57,7 +66,7 @@ pub struct Picture {
     /// The revision of each credential that every ready worker uses.
     pub credentials: Vec<CredentialInUse>,
     /// Credentials whose current revision the provider refuses.
-    pub rejected: Vec<String>,
+    pub rejected: Vec<Rejection>,
     /// The token of the last reset that every ready worker has carried out.
     pub reset_circuit: Option<String>,
     /// Every endpoint, in the order of the subject.

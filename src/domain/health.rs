@@ -39,8 +39,9 @@ pub struct CredentialReport {
     pub name: String,
     /// The revision that new requests carry.
     pub revision: i64,
-    /// The provider answered 401 or 403 to this revision, and nothing else since.
-    pub rejected: bool,
+    /// 401 or 403, if the provider answered that to this revision, and nothing else since.
+    #[serde(default)]
+    pub rejected_status: Option<u16>,
 }
 
 /// One endpoint as this worker sees it.

@@ -11,7 +11,10 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::api::integration::{Http2, TlsVersion};
 use crate::domain::plan::TlsPlan;
-use crate::domain::secret::SecretValue;
+
+pub use certificate::ClientCertificate;
+
+mod certificate;
 
 /// A PEM text beyond this is refused before it is parsed (cert-manager CVE-2024-12401: 856 kB took 750 ms).
 pub const MAX_PEM_BYTES: usize = 256 * 1024;
@@ -64,27 +67,21 @@ pub fn install_provider() {
     let _ = CryptoProvider::install_default(provider().as_ref().clone());
 }
 
-/// Configuration of connections to the provider's endpoints.
+/// Configuration of connections to the provider's endpoints, without a client certificate.
 ///
 /// Roots: the plan's, else those of a mounted system store, else Mozilla's, which are built in.
 pub fn provider_config(plan: &TlsPlan, http2: Http2) -> Result<Arc<ClientConfig>, TlsError> {
-    towards_provider(plan, http2, None)
+    provider_config_with(plan, http2, None)
 }
 
-/// As [`provider_config`], and whoever asks is shown a client certificate: `chain` (the leaf first) and `key` in PEM.
-pub fn provider_config_as(
+/// The same, with `certificate` for providers that ask for one.
+///
+/// Each call makes a store for sessions of its own, so that a connection never resumes a session that was begun with
+/// another certificate or verified against other roots.
+pub fn provider_config_with(
     plan: &TlsPlan,
     http2: Http2,
-    chain: &str,
-    key: &SecretValue,
-) -> Result<Arc<ClientConfig>, TlsError> {
-    towards_provider(plan, http2, Some((chain, key)))
-}
-
-fn towards_provider(
-    plan: &TlsPlan,
-    http2: Http2,
-    client: Option<(&str, &SecretValue)>,
+    certificate: Option<&ClientCertificate>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match &plan.ca_pem {
         Some(pem) => Arc::new(roots_of(pem, "CA bundle")?),
@@ -94,18 +91,13 @@ fn towards_provider(
         Some(TlsVersion::V1_3) => &[&TLS13],
         Some(TlsVersion::V1_2) | None => &[&TLS13, &TLS12],
     };
-    let config = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .map_err(|error| invalid("TLS version", error))?
         .with_root_certificates(roots);
-    let mut config = match client {
-        None => config.with_no_client_auth(),
-        Some((chain, pem)) => config
-            .with_client_auth_cert(
-                certificates(chain, "client certificate")?,
-                key(pem.expose(), "client key")?,
-            )
-            .map_err(|error| invalid("client certificate and key", error))?,
+    let mut config = match certificate {
+        Some(certificate) => certificate.present(builder)?,
+        None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     config.alpn_protocols = match http2 {

@@ -89,6 +89,8 @@ pub enum RetryReason {
     Reset,
     /// The attempt timed out.
     Timeout,
+    /// The provider refused the credential, and there is a newer one.
+    Credential,
 }
 
 /// A state of a circuit, as `tidegate_circuit_state` names it.
@@ -103,7 +105,7 @@ pub enum Circuit {
 }
 
 const ATTEMPTS: [&str; 5] = ["success", "failure-status", "error", "timeout", "cancelled"];
-const REASONS: [&str; 4] = ["status", "connect", "reset", "timeout"];
+const REASONS: [&str; 5] = ["status", "connect", "reset", "timeout", "credential"];
 const STATES: [&str; 3] = ["closed", "half_open", "open"];
 
 impl Families {

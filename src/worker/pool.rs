@@ -1,7 +1,9 @@
 //! Connections to one endpoint, kept for the next request.
 //!
-//! A pool belongs to one identity: host, port, how TLS is spoken and verified. Credentials that travel in a request are
-//! no part of it, so their change costs no connection; anything that a connection itself carries is (reliability D39).
+//! A pool belongs to one identity: host, port, how TLS is spoken and verified, our client certificate. Credentials that
+//! travel in a request are no part of it, so their change costs no connection; anything that a connection itself carries
+//! is. A pool whose identity is no longer wanted is retired: what is under way on its connections goes on to its end, and
+//! whoever still comes gets a connection that is used once.
 //!
 //! It stands on hyper's connections rather than on its pooled client for one promise: a stale pooled connection is never
 //! a reason to send a request twice. `try_send_request` gives a request back only if not a byte of it was handed to the
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::api::integration::Http2;
 use crate::domain::plan::TlsPlan;
+use crate::net::tls::ClientCertificate;
 use crate::net::{Connection, DialError, Dialer, Target};
 
 use super::body::outgoing::Outgoing;
@@ -57,6 +60,8 @@ pub struct Identity {
     pub port: u16,
     /// How the provider is verified; absent for cleartext.
     pub tls: Option<TlsPlan>,
+    /// Who we are to the provider; absent for cleartext.
+    pub certificate: Option<ClientCertificate>,
     /// Whether HTTP/2 is offered.
     pub http2: Http2,
     /// Addresses that may not be dialled.
@@ -87,19 +92,33 @@ pub enum SendError {
     /// The connection was lost before anything of the request was written.
     #[error("the connection closed before the request was sent")]
     NotSent,
+    /// There was no connection before the time came from which on the request must not be sent.
+    #[error("the request must not be sent any more")]
+    Late,
     /// Something went wrong after the request may have been written.
     #[error("the connection failed: {0}")]
     Sent(hyper::Error),
 }
 
 /// How far a request has come, for whoever gives up on it.
-#[derive(Debug, Default)]
-pub struct Progress(AtomicBool);
+#[derive(Debug)]
+pub struct Progress {
+    waits: AtomicBool,
+    until: Option<Instant>,
+}
 
 impl Progress {
+    /// Of a request that must not be sent from `until` on, because it carries what is not valid then.
+    pub fn until(until: Option<Instant>) -> Self {
+        Self {
+            waits: AtomicBool::new(false),
+            until,
+        }
+    }
+
     /// It waits because every connection is busy.
     pub fn waits(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.waits.load(Ordering::Relaxed)
     }
 }
 
@@ -165,7 +184,16 @@ impl Pool {
         let uri = request.uri().clone();
         let mut request = request;
         loop {
-            let (sent, fresh) = match self.connection(progress).await? {
+            // A handshake shows a certificate, so it has to be over in time as well.
+            let open = match progress.until {
+                None => self.connection(progress).await?,
+                Some(until) => {
+                    let open = tokio::time::timeout_at(until, self.connection(progress)).await;
+                    // What is ready comes through although it is late.
+                    open.ok().filter(|_| Instant::now() < until).ok_or(SendError::Late)??
+                }
+            };
+            let (sent, fresh) = match open {
                 Open::Shared(mut sender, fresh) => {
                     fit_http2(&mut request, &uri);
                     let sent = sender.try_send_request(request).await;
@@ -210,9 +238,9 @@ impl Pool {
             return Ok(Open::Shared(sender, false));
         }
         // Never closed, so the error cannot happen; if it did, no connection is what we have.
-        progress.0.store(true, Ordering::Relaxed);
+        progress.waits.store(true, Ordering::Relaxed);
         let permit = self.slots.clone().acquire_owned().await;
-        progress.0.store(false, Ordering::Relaxed);
+        progress.waits.store(false, Ordering::Relaxed);
         let permit = permit.map_err(|_| SendError::NotSent)?;
         if let Some(sender) = self.shelf().take(Instant::now()) {
             return Ok(Open::Exclusive(sender, permit, false));
@@ -275,6 +303,12 @@ impl Pool {
     /// connection that lies idle leads nowhere too: none is used again. What is under way goes on.
     pub fn suspect(&self) {
         self.shelf().clear();
+    }
+
+    /// No connection is kept for a next request any more: those that lie idle are closed now, the others when what is
+    /// under way on them has ended.
+    pub fn retire(&self) {
+        self.shelf().retire();
     }
 
     fn keep(self: &Arc<Self>, sender: http1::SendRequest<Outgoing>, keep_alive: Option<Duration>) {

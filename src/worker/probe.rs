@@ -92,6 +92,7 @@ async fn probe(
         Ok(request) => request,
         Err(message) => return bad(HealthReason::ProbeFailed, message),
     };
+    let method = request.method().clone();
     let Alone {
         response, certificate, ..
     } = match endpoint.pool().send_alone(request).await {
@@ -107,7 +108,7 @@ async fn probe(
     };
     let status = response.status();
     if plan.use_credential {
-        stack.note_credentials(endpoint, status);
+        stack.note_credentials(endpoint, &method, status);
     }
     let code = status.as_u16();
     if !plan
@@ -157,6 +158,18 @@ fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<O
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, AGENT);
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    // The connection shows a certificate whether or not the request carries a credential.
+    let now = Instant::now();
+    let needed = endpoint
+        .credentials()
+        .iter()
+        .filter_map(|index| stack.credentials.get(*index))
+        .filter(|credential| plan.use_credential || credential.is_certificate());
+    for credential in needed {
+        if let Some(why) = credential.trouble(now) {
+            return Err(format!("the credential `{}` {why}", credential.plan().name));
+        }
+    }
     if plan.use_credential {
         if let Some(name) = endpoint.not_allowed() {
             return Err(format!(
@@ -167,12 +180,6 @@ fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<O
             .credentials()
             .iter()
             .filter_map(|index| stack.credentials.get(*index));
-        if let Some(missing) = credentials
-            .clone()
-            .find(|credential| credential.plan().material.is_none())
-        {
-            return Err(format!("the credential `{}` has no usable value", missing.plan().name));
-        }
         authenticate(&method, &mut target, &mut headers, credentials)
             .map_err(|(name, _)| format!("the credential `{name}` cannot be sent in a request"))?;
     }

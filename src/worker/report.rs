@@ -3,7 +3,7 @@
 //! It is published from where the change happens, on the thread that made it: a circuit that opens is on its way to
 //! the controller before the request that opened it is answered.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
@@ -17,7 +17,7 @@ use super::stack::Stack;
 pub struct Bulletin {
     key: Key,
     reports: Arc<watch::Sender<Reports>>,
-    current: Mutex<Weak<Stack>>,
+    current: watch::Sender<Weak<Stack>>,
 }
 
 impl Bulletin {
@@ -26,20 +26,29 @@ impl Bulletin {
         Self {
             key,
             reports,
-            current: Mutex::new(Weak::new()),
+            current: watch::Sender::new(Weak::new()),
         }
     }
 
     /// From now on it is `stack` that runs, and that is reported.
     pub fn take_over(&self, stack: &Arc<Stack>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(stack);
+        self.current.send_replace(Arc::downgrade(stack));
         self.publish();
+    }
+
+    /// The stack that runs; `None` once the Integration is served no more.
+    pub fn running(&self) -> Option<Arc<Stack>> {
+        self.current.borrow().upgrade()
+    }
+
+    /// The stack that runs, now and from now on.
+    pub fn follow(&self) -> watch::Receiver<Weak<Stack>> {
+        self.current.subscribe()
     }
 
     /// Something may have changed. Must not be called with a lock held that a report needs.
     pub fn publish(&self) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        let Some(stack) = current else { return };
+        let Some(stack) = self.running() else { return };
         self.reports.send_if_modified(|reports| {
             // Made under the channel's lock, so that of two changes at a time the later picture stands.
             let report = stack.report();
@@ -53,7 +62,7 @@ impl Bulletin {
 
     /// The Integration is served no more.
     pub fn withdraw(&self) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Weak::new();
+        self.current.send_replace(Weak::new());
         self.reports
             .send_if_modified(|reports| reports.remove(&self.key).is_some());
     }

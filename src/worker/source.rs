@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Plans;
+use super::table::{self, UnusablePlan};
 use crate::domain::health::control::MAX_PLAN;
 use crate::domain::key::Key;
 use crate::domain::plan::{FORMAT, Plan};
@@ -62,6 +63,9 @@ pub enum Refusal {
     /// Written by a newer controller.
     #[error("has format {0}, this worker knows {FORMAT}; it is replaced when its Deployment rolls")]
     Format(u32),
+    /// Readable, and of no use: an endpoint, a certificate or a key.
+    #[error("cannot be used: {0}")]
+    Unusable(#[from] UnusablePlan),
     /// Nowhere to send anything.
     #[error("has no endpoints")]
     NoEndpoints,
@@ -153,9 +157,7 @@ impl Source {
     }
 
     fn offer_mounted(&self, plan: Plan) -> Verdict {
-        if let Err(refusal) = usable(&plan) {
-            return Verdict::Refused(refusal);
-        }
+        // A plan that cannot be used says all the same whose worker this is, so that a better one can be pushed.
         self.identity.get_or_init(|| Identity::of(&plan));
         self.take(plan, "mount")
     }
@@ -179,6 +181,12 @@ impl Source {
         self.plans.send_if_modified(|plans| {
             let running = plans.get(&plan.integration);
             verdict = judge(self.identity.get(), running.map(|plan| &**plan), &plan);
+            // Certificates are read last, and only of a plan that is to run.
+            if verdict == Verdict::Taken
+                && let Err(unusable) = table::check(&plan)
+            {
+                verdict = Verdict::Refused(unusable.into());
+            }
             let taken = verdict == Verdict::Taken;
             if taken {
                 tracing::info!(

@@ -15,7 +15,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -28,25 +28,26 @@ use crate::telemetry::worker_metrics::IntegrationMetrics;
 
 use super::body::Broken;
 use super::body::outgoing::{Outgoing, Source};
+use super::credential::Credential;
 use super::endpoint::Endpoint;
 use super::hop;
 use super::kept::Resumed;
 use super::layer::admit::{Admission, NoPlace, Place};
-use super::layer::authenticate::Credential;
 use super::layer::fault::Unanswered;
 use super::layer::observe::Call;
 use super::layer::retry::{Repeat, Retries};
-use super::pool::{Lease, Progress};
+use super::pool::{Lease, Pool, Progress, SendError};
 use super::problem::Failure;
 use super::report::Bulletin;
 
-use head::Asked;
+use head::{Asked, available};
 use reply::{Load, Reply};
 
 pub use reply::{AnswerBody, rescue};
 
 mod head;
 mod notes;
+mod renew;
 mod reply;
 
 /// The layers of one plan.
@@ -78,7 +79,7 @@ impl Stack {
         // OBSERVE is outermost: it measures what every other layer rejects, and cannot see what the innermost puts in.
         let mut call = Call::begin(&request, Some(self.metrics.clone()));
         match self.reply(&mut call, request).await {
-            Ok((reply, place)) => self.pass_on(call, reply, place),
+            Ok((reply, place)) => reply.pass_on(call, place),
             // RESCUE stands right below: an error of whatever layer becomes an answer here and nowhere else, and is
             // measured like any other answer.
             Err(failure) => rescue(call, &failure),
@@ -104,14 +105,35 @@ impl Stack {
         // breaker of that one, and has a timeout of its own.
         self.retries.note_request();
         let mut before = Before::default();
+        // Another one from the moment on when the call goes on with a credential of a newer plan.
+        let mut stack = self.clone();
         loop {
             let Some(body) = source.attempt() else {
                 return before.give(place, BODY_GONE);
             };
-            let (tried, result) = match self.attempt(call, &asked, body, &source, deadline, before.tried).await {
+            let (tried, result) = match stack.attempt(call, &asked, body, &source, deadline, before.tried).await {
                 Ok(tried) => tried,
                 // Nothing was asked, so there is nothing to try again.
                 Err(failure) => return before.give(place, failure),
+            };
+            // CREDENTIAL is beside retry and not below it: it waits without a permit of the breaker, goes on in another
+            // stack, and is no retry for the limit and the budget, because the provider has not acted. It is below admit,
+            // so that those who wait are under way, and no more of them than may be.
+            let result = match result {
+                Ok(reply) if !before.renewed && reply.is_unauthorized() && source.can_repeat() => {
+                    match stack.renew(call, &asked.method, reply, deadline).await {
+                        (reply, Some(next)) => {
+                            before.renewed = true;
+                            before.answer = Some(reply);
+                            // Its endpoints are others, so there is none that was tried.
+                            before.tried = None;
+                            stack = next;
+                            continue;
+                        }
+                        (reply, None) => Ok(reply),
+                    }
+                }
+                result => result,
             };
             let (ending, headers) = match &result {
                 Ok(reply) => (
@@ -124,14 +146,14 @@ impl Stack {
                 method: &asked.method,
                 has_key: asked.has_key,
                 body: source.can_repeat(),
-                elsewhere: self.endpoints.len() > 1,
-                attempts: call.attempts,
+                elsewhere: stack.endpoints.len() > 1,
+                attempts: call.attempts - u32::from(before.renewed),
                 deadline,
             };
-            let wait = ending.and_then(|ending| self.retries.again(ending, headers, repeat, &self.metrics));
+            let wait = ending.and_then(|ending| stack.retries.again(ending, headers, repeat, &stack.metrics));
             let until = wait.map(|wait| Instant::now() + wait);
             match (result, until) {
-                (Ok(reply), None) => return Ok((reply, place)),
+                (Ok(reply), None) => return Ok((before.prefer(reply), place)),
                 (Err(unanswered), None) => {
                     before.failure = None;
                     return before.give(place, unanswered.failure);
@@ -172,7 +194,7 @@ impl Stack {
         let bound = self.plan.timeouts.attempt;
         let started = Instant::now();
         let until = deadline.min(started + bound);
-        let progress = Progress::default();
+        let progress = Progress::until(self.carried(endpoint, &asked.method).filter_map(Credential::end).min());
         let sent = tokio::time::timeout_at(until, self.send(endpoint, asked, body, &progress)).await;
         let result = match sent {
             Ok(Ok(answered)) => Ok(answered),
@@ -192,7 +214,7 @@ impl Stack {
         let result = match result {
             Ok((response, lease)) => {
                 let status = response.status();
-                self.note_answer(endpoint, status, &mut guard);
+                self.note_answer(endpoint, &asked.method, status, &mut guard);
                 load.answered(took);
                 call.log_attempt(endpoint.name(), &status, took);
                 Ok(Reply {
@@ -228,7 +250,13 @@ impl Stack {
         // NET: the address is checked when it is dialled, below everything that could change where that is.
         let headers = self.plan.limits.headers;
         let sent = endpoint.pool().send(request, progress).await;
-        let (response, lease) = sent.map_err(|error| Unanswered::send(&error, headers))?;
+        let (response, lease) =
+            sent.map_err(
+                |error| match (&error, available(self.carried(endpoint, &asked.method))) {
+                    (SendError::Late, Err(failure)) => Unanswered::not_asked(failure),
+                    _ => Unanswered::send(&error, headers),
+                },
+            )?;
         if hop::size(response.headers()) > headers {
             return Err(Unanswered::too_large("the headers of the provider's answer", headers));
         }
@@ -237,6 +265,24 @@ impl Stack {
             return Err(Unanswered::too_large("the body of the provider's answer", limit));
         }
         Ok((response.map(Resumed::from), lease))
+    }
+
+    /// The credentials that a request with `method` to `endpoint` carries, itself or by its connection.
+    pub fn carried<'a>(&'a self, endpoint: &'a Endpoint, method: &'a Method) -> impl Iterator<Item = &'a Credential> {
+        endpoint
+            .credentials()
+            .iter()
+            .filter_map(|index| self.credentials.get(*index))
+            .filter(|credential| credential.travels(method))
+    }
+
+    /// Lets go of the connections of the pools that are not `kept`.
+    pub fn retire_pools(&self, kept: impl Fn(&Arc<Pool>) -> bool) {
+        for endpoint in &self.endpoints {
+            if !kept(endpoint.pool()) {
+                endpoint.pool().retire();
+            }
+        }
     }
 
     fn choose(&self, last: Option<usize>) -> Result<(usize, Permit), Failure> {
@@ -284,9 +330,25 @@ struct Before {
     answer: Option<Reply>,
     /// Why the last attempt had no answer.
     failure: Option<Failure>,
+    /// The call goes on with a newer credential; it does so once.
+    renewed: bool,
+}
+
+impl Reply {
+    fn is_unauthorized(&self) -> bool {
+        self.response.status() == StatusCode::UNAUTHORIZED
+    }
 }
 
 impl Before {
+    /// The answer to pass on when `last` is the last: the first 401, if the newer credential came to another.
+    fn prefer(self, last: Reply) -> Reply {
+        match self.answer {
+            Some(first) if self.renewed && first.is_unauthorized() && last.is_unauthorized() => first,
+            _ => last,
+        }
+    }
+
     /// The end of a call whose last attempt came to nothing: the provider's last answer if there is one, else the reason
     /// why an attempt failed, which says more than why another could not be made.
     fn give(self, place: Place, failure: Failure) -> Result<(Reply, Place), Failure> {

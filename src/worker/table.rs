@@ -5,10 +5,13 @@
 //! | what                             | is handed on while                                            |
 //! |----------------------------------|---------------------------------------------------------------|
 //! | circuit and health of an endpoint | the Integration (UID), its name and its URL are the same      |
-//! | its connections                  | where they lead, how TLS is spoken, and their bounds are the same |
+//! | its connections                  | where they lead, how TLS is spoken and as whom, and their bounds are the same |
 //! | the retry budget                 | its settings are the same                                     |
 //! | requests under way               | always: they count against the new bounds                     |
 //! | a credential that was rejected   | its revision is the same                                      |
+//!
+//! Connections that are not handed on are no loss for anybody: requests on them go on to their end, and those that lie
+//! idle are closed when no new request can find them any more.
 //!
 //! A plan that cannot be used changes nothing: the last good one keeps serving, and the report keeps saying which.
 
@@ -34,13 +37,15 @@ use super::{Plans, Reports};
 
 use build::Parts;
 
+pub use build::check;
+
 mod build;
 
 /// How long a caller may take for the head of a request, and for the first byte of a connection.
 const HEAD: Duration = Duration::from_secs(10);
 
 /// A plan that cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusablePlan {
     /// It was written by newer code.
     #[error("the plan has format {found}, and this worker knows formats up to {known}; upgrade the worker")]
@@ -53,9 +58,17 @@ pub enum UnusablePlan {
     /// An endpoint cannot be used.
     #[error(transparent)]
     Url(#[from] UnusableUrl),
-    /// The provider could not be verified.
+    /// The provider could not be verified, or would not know us.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A connection has one client certificate.
+    #[error("the credentials `{first}` and `{second}` are both client certificates; a connection has one")]
+    Certificates {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
 }
 
 /// What requests are looked up in.
@@ -126,9 +139,10 @@ impl Table {
             return;
         }
         let gone: Vec<_> = gone.iter().filter_map(|key| self.served.remove(key)).collect();
-        for (key, stack) in &changed {
-            self.served.insert(key.clone(), stack.clone());
-        }
+        let replaced: Vec<_> = changed
+            .iter()
+            .filter_map(|(key, stack)| Some((self.served.insert(key.clone(), stack.clone())?, stack.clone())))
+            .collect();
         self.directory
             .store(Arc::new(directory(&self.served, self.localhost_names)));
         // Reported only now that requests find it: who reads that a plan runs may rely on it.
@@ -142,8 +156,12 @@ impl Table {
             stack.bulletin.take_over(&stack);
             self.probes.insert(key, probe::start(&stack));
         }
+        for (old, new) in &replaced {
+            old.retire_pools(|pool| new.endpoints.iter().any(|endpoint| Arc::ptr_eq(endpoint.pool(), pool)));
+        }
         for stack in gone {
             stack.bulletin.withdraw();
+            stack.retire_pools(|_| false);
             self.probes.remove(&stack.plan.integration);
         }
     }

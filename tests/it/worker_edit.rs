@@ -175,7 +175,9 @@ async fn a_credential_that_the_provider_rejects_is_reported_until_it_is_accepted
     for _ in 0..30 {
         assert_eq!(worker.get("/").await.status(), 401);
     }
-    worker.credential(|credential| credential.rejected).await;
+    worker
+        .credential(|credential| credential.rejected_status == Some(401))
+        .await;
     assert_eq!(
         worker.endpoint(|_| true).await.circuit.state,
         CircuitState::Closed,
@@ -184,16 +186,20 @@ async fn a_credential_that_the_provider_rejects_is_reported_until_it_is_accepted
     // Another plan of the same revision knows it still; another revision does not.
     let second = edited(&first, |plan| plan.retries.limit = 1);
     worker.adopt(second.clone()).await;
-    assert!(worker.credential(|_| true).await.rejected);
+    assert_eq!(worker.credential(|_| true).await.rejected_status, Some(401));
     worker
         .adopt(edited(&second, |plan| plan.credentials = vec![api_key(2, "new")]))
         .await;
-    assert!(!worker.credential(|_| true).await.rejected);
+    assert_eq!(worker.credential(|_| true).await.rejected_status, None);
     worker.get("/").await;
-    worker.credential(|credential| credential.rejected).await;
+    worker
+        .credential(|credential| credential.rejected_status == Some(401))
+        .await;
     accepted.store(true, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(worker.get("/").await.status(), 404);
-    worker.credential(|credential| !credential.rejected).await;
+    worker
+        .credential(|credential| credential.rejected_status.is_none())
+        .await;
 }
 
 #[tokio::test]

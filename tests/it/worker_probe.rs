@@ -196,7 +196,9 @@ async fn a_probe_whose_credential_is_refused_says_so_of_the_credential() {
     let mut plan = probing(&[provider.url("")]);
     plan.credentials = vec![api_key(1, "s3cret")];
     let worker = Dataplane::start([plan]);
-    worker.credential(|credential| credential.rejected).await;
+    worker
+        .credential(|credential| credential.rejected_status == Some(403))
+        .await;
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@
 //! it ran it still runs, or something newer. A broken connection to a worker that serves is no reason to call the
 //! Integration not ready.
 
-use super::{Subject, Worker};
+use super::{Rejection, Subject, Worker};
 use crate::api::condition::{ConditionStatus, kind};
 use crate::api::integration::CredentialInUse;
+use crate::domain::health::{CredentialReport, Report};
 use crate::domain::status::Finding;
 
 /// The newest plan that every ready worker runs.
@@ -35,20 +36,41 @@ pub(super) fn credentials(ready: &[&Worker], subject: Subject<'_>) -> Vec<Creden
 }
 
 /// Credentials whose current revision the provider refuses. That it refuses an older one is why there is a new one.
-pub(super) fn rejected(voters: &[&Worker], subject: Subject<'_>) -> Vec<String> {
+pub(super) fn rejected(voters: &[&Worker], subject: Subject<'_>) -> Vec<Rejection> {
     let refused = |name: &str, current: i64| {
-        voters
-            .iter()
-            .filter_map(|worker| worker.sees(subject.uid))
-            .flat_map(|report| &report.credentials)
-            .any(|credential| credential.name == name && credential.revision >= current && credential.rejected)
+        let reports = voters.iter().filter_map(|worker| worker.sees(subject.uid));
+        worst(reports, |credential| {
+            credential.name == name && credential.revision >= current
+        })
     };
     subject
         .credentials
         .iter()
-        .filter(|(name, revision)| refused(name, *revision))
-        .map(|(name, _)| name.clone())
+        .filter_map(|(name, revision)| {
+            Some(Rejection {
+                credential: name.clone(),
+                status: refused(name, *revision)?,
+            })
+        })
         .collect()
+}
+
+/// The status with which the provider of some worker refuses this revision of a Credential now. 401 wins over 403: another
+/// value mends the one, and seldom the other.
+pub fn refused(workers: &[Worker], credential: &str, revision: i64) -> Option<u16> {
+    let reports = workers
+        .iter()
+        .filter(|worker| worker.connected)
+        .filter_map(|worker| worker.report.as_deref());
+    worst(reports, |used| used.name == credential && used.revision == revision)
+}
+
+fn worst<'a>(reports: impl Iterator<Item = &'a Report>, is_meant: impl Fn(&CredentialReport) -> bool) -> Option<u16> {
+    reports
+        .flat_map(|report| &report.credentials)
+        .filter(|credential| is_meant(credential))
+        .filter_map(|credential| credential.rejected_status)
+        .min()
 }
 
 /// The token of the last reset that every ready worker has carried out.

@@ -20,17 +20,17 @@ fn report(endpoints: Vec<EndpointReport>) -> Report {
         uid: "uid".into(),
         plan_revision: PLAN,
         generation: GENERATION,
-        credentials: vec![credential(7, false)],
+        credentials: vec![credential(7, None)],
         reset_circuit: None,
         endpoints,
     }
 }
 
-fn credential(revision: i64, rejected: bool) -> CredentialReport {
+fn credential(revision: i64, rejected_status: Option<u16>) -> CredentialReport {
     CredentialReport {
         name: "payments-key".into(),
         revision,
-        rejected,
+        rejected_status,
     }
 }
 
@@ -223,7 +223,7 @@ fn programmed_means_that_every_ready_worker_runs_this_generation_and_one_is_read
     let behind = || {
         let mut report = report(vec![]);
         (report.generation, report.plan_revision) = (GENERATION - 1, PLAN - 1);
-        report.credentials = vec![credential(6, false)];
+        report.credentials = vec![credential(6, None)];
         report
     };
     let current = || report(vec![]);
@@ -275,13 +275,39 @@ fn programmed_means_that_every_ready_worker_runs_this_generation_and_one_is_read
 
 #[test]
 fn a_refused_credential_is_told_until_a_newer_revision_runs() {
-    let refuses = |revision| {
+    let refuses = |revision, status| {
         let mut report = report(vec![]);
-        report.credentials = vec![credential(revision, true)];
-        count_all(&[worker("a", Some(report))]).rejected
+        report.credentials = vec![credential(revision, status)];
+        let rejected = count_all(&[worker("a", Some(report))]).rejected;
+        rejected
+            .into_iter()
+            .map(|rejection| (rejection.credential, rejection.status))
+            .collect::<Vec<_>>()
     };
-    assert_eq!(refuses(7), ["payments-key"]);
-    assert_eq!(refuses(6), [""; 0]);
+    assert_eq!(refuses(7, Some(401)), [("payments-key".to_owned(), 401)]);
+    assert_eq!(refuses(7, Some(403)), [("payments-key".to_owned(), 403)]);
+    assert_eq!(refuses(6, Some(401)), []);
+    assert_eq!(refuses(7, None), []);
+}
+
+#[test]
+fn a_revision_is_refused_by_whoever_sees_that_now_and_401_wins() {
+    let says = |revision, status| {
+        let mut report = report(vec![]);
+        report.credentials = vec![credential(revision, status)];
+        worker("w", Some(report))
+    };
+    let refused = |workers: &[Worker]| refused(workers, "payments-key", 7);
+    assert_eq!(refused(&[says(7, None), says(7, Some(403))]), Some(403));
+    assert_eq!(
+        refused(&[says(7, Some(403)), says(7, Some(401)), says(7, None)]),
+        Some(401)
+    );
+    assert_eq!(refused(&[starting(says(7, Some(401)))]), Some(401));
+    assert_eq!(refused(&[lost(says(7, Some(401)))]), None);
+    assert_eq!(refused(&[says(6, Some(401)), says(8, Some(401))]), None);
+    assert_eq!(super::refused(&[says(7, Some(401))], "another", 7), None);
+    assert_eq!(refused(&[]), None);
 }
 
 #[test]
@@ -374,7 +400,7 @@ fn a_message_is_cut_at_256_characters() {
 fn a_consumer_has_the_oldest_revision_of_its_ready_workers() {
     let uses = |revision| {
         let mut report = report(vec![]);
-        report.credentials = vec![credential(revision, false)];
+        report.credentials = vec![credential(revision, None)];
         worker("w", Some(report))
     };
     let name = "payments-key";

@@ -24,7 +24,8 @@ use crate::api::integration::Http2;
 use crate::domain::plan::TlsPlan;
 use crate::domain::retry_after;
 use crate::domain::secret::SecretValue;
-use crate::net::{Dialer, Target, TlsTarget, tls};
+use crate::net::tls::{self, ClientCertificate};
+use crate::net::{Dialer, Target, TlsTarget};
 
 /// For a whole call, from the lookup of the name to the last byte of the answer.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -170,10 +171,11 @@ fn prepare(call: &Call) -> Result<(Target, Request<Full<Bytes>>), String> {
             ca_pem: call.ca_pem.clone(),
             ..TlsPlan::default()
         };
-        let config = match &call.certificate {
-            None => tls::provider_config(&plan, Http2::Never),
-            Some((chain, key)) => tls::provider_config_as(&plan, Http2::Never, chain, key),
-        };
+        let certificate = call.certificate.as_ref().map(|(chain, key)| ClientCertificate {
+            chain: chain.clone(),
+            key: key.clone(),
+        });
+        let config = tls::provider_config_with(&plan, Http2::Never, certificate.as_ref());
         let secured = config.and_then(|config| {
             Ok(TlsTarget {
                 server_name: tls::server_name(&plan, &host)?,

@@ -13,7 +13,7 @@ use crate::api::credential::oauth2::{ClientAuthentication, Grant, OAuth2};
 use crate::api::integration::Http2;
 use crate::domain::plan::TlsPlan;
 use crate::domain::secret::SecretValue;
-use crate::net::tls;
+use crate::net::tls::{self, ClientCertificate};
 use crate::provider::exchange::Call;
 
 /// Parameters that are ours to write, whatever the grant: `parameters` must not have them.
@@ -264,7 +264,11 @@ fn certificate(spec: &OAuth2, order: &Order<'_>) -> Result<(String, SecretValue)
     let field = "spec.oauth2.clientCertificateRef";
     let (chain, key) = source::certificate(field, spec.client_certificate_ref.as_ref(), order.sources)?;
     // What cannot be used shows before anything is dialled, as something that only an edit mends.
-    tls::provider_config_as(&TlsPlan::default(), Http2::Never, &chain, &key)
+    let presented = ClientCertificate {
+        chain: chain.clone(),
+        key: key.clone(),
+    };
+    tls::provider_config_with(&TlsPlan::default(), Http2::Never, Some(&presented))
         .map_err(|error| invalid(field, &format!("must name a usable certificate and key: {error}")))?;
     Ok((chain, key))
 }

@@ -110,6 +110,7 @@ impl Unanswered {
         let unreachable = |detail: &'static str| Failure::UpstreamUnreachable { detail: detail.into() };
         match error {
             SendError::Dial(error) => Self::dial(error),
+            SendError::Late => Self::no_connection_free(),
             SendError::NotSent => {
                 let failure = unreachable("the provider closed the connection at once");
                 Self::fault(Fault::Connect, failure, HealthReason::TrafficFailed)

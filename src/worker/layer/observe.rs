@@ -153,6 +153,19 @@ impl Call {
         );
     }
 
+    /// A call that was answered 401 has waited for the next value of its credential, at debug: whether it came.
+    pub fn log_renewal(&self, endpoint: &str, came: bool, waited: Duration) {
+        tracing::debug!(
+            target: "tidegate::attempt",
+            request_id = %self.id,
+            endpoint,
+            attempt = self.attempts,
+            came,
+            duration_ms = milliseconds(waited),
+            "the credential was refused; waited for the next value",
+        );
+    }
+
     fn tell(&mut self, outcome: &'static str, bytes: u64) {
         self.told = true;
         self.requests(|requests| requests.count(self.status, outcome));

@@ -16,6 +16,8 @@ pub struct Shelf {
     /// The last connection spoke HTTP/1.
     http1: bool,
     sweeping: bool,
+    /// Nothing is kept any more.
+    retired: bool,
 }
 
 /// An idle connection.
@@ -39,10 +41,18 @@ impl Shelf {
         Some(sender.clone())
     }
 
-    /// From now on `sender` is shared.
+    /// From now on `sender` is shared, unless nothing is.
     pub fn share(&mut self, sender: http2::SendRequest<Outgoing>) {
-        self.shared = Some((sender, Instant::now()));
+        if !self.retired {
+            self.shared = Some((sender, Instant::now()));
+        }
         self.http1 = false;
+    }
+
+    /// Lets go of all of them, and of all that come.
+    pub fn retire(&mut self) {
+        self.retired = true;
+        self.clear();
     }
 
     /// Lets go of all of them.
@@ -76,6 +86,9 @@ impl Shelf {
 
     /// Keeps a connection, at most `max` of them; says whether it is the first.
     pub fn put(&mut self, idle: Idle, max: usize) -> bool {
+        if self.retired {
+            return false;
+        }
         if self.idle.len() >= max.max(1) {
             self.idle.remove(0);
         }

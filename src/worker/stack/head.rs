@@ -5,12 +5,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, Request};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::Stack;
 use crate::worker::body::outgoing::{Outgoing, Source};
+use crate::worker::credential::Credential;
 use crate::worker::endpoint::Endpoint;
 use crate::worker::hop;
-use crate::worker::layer::authenticate::{Credential, authenticate};
+use crate::worker::layer::authenticate::authenticate;
 use crate::worker::problem::Failure;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -43,14 +45,7 @@ impl Stack {
                 limit: limits.request_body,
             });
         }
-        for credential in self.credentials.iter().map(Credential::plan) {
-            if credential.material.is_none() {
-                return Err(Failure::CredentialUnavailable {
-                    credential: credential.name.clone(),
-                    why: "has no usable value",
-                });
-            }
-        }
+        available(&self.credentials)?;
         let (mut head, body) = request.into_parts();
         hop::strip(&mut head.headers);
         head.headers.remove(HOST);
@@ -62,7 +57,8 @@ impl Stack {
         }
         let has_key = head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
         let refusable = self.endpoints.iter().any(|endpoint| endpoint.pool().may_speak_http2());
-        let keep = self.retries.may_repeat(&head.method, has_key, refusable);
+        // A request that is answered 401 may be sent again whatever its method: the provider has not acted.
+        let keep = self.retries.may_repeat(&head.method, has_key, refusable) || self.may_renew();
         let source = Source::new(
             body,
             limits.request_body,
@@ -104,6 +100,8 @@ impl Stack {
         let address = endpoint.address();
         let mut target = address.join(&asked.target).ok_or(INVALID_TARGET)?;
         let mut headers = asked.headers.clone();
+        // Asked again in each attempt, for time has passed since the first.
+        available(self.carried(endpoint, &asked.method))?;
         let credentials = endpoint
             .credentials()
             .iter()
@@ -116,4 +114,18 @@ impl Stack {
         *request.headers_mut() = headers;
         Ok(request)
     }
+}
+
+/// Whether each of `credentials` has a value that may be sent now.
+pub(super) fn available<'a>(credentials: impl IntoIterator<Item = &'a Credential>) -> Result<(), Failure> {
+    let now = Instant::now();
+    for credential in credentials {
+        if let Some(why) = credential.trouble(now) {
+            return Err(Failure::CredentialUnavailable {
+                credential: credential.plan().name.clone(),
+                why,
+            });
+        }
+    }
+    Ok(())
 }

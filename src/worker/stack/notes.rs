@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::Stack;
@@ -12,8 +12,8 @@ use crate::domain::breaker::Guard;
 use crate::domain::classify::{self, Ending, Fault, Outcome};
 use crate::domain::health::{self, CredentialReport, Report};
 use crate::telemetry::worker_metrics::AttemptOutcome;
+use crate::worker::credential::Credential;
 use crate::worker::endpoint::Endpoint;
-use crate::worker::layer::authenticate::Credential;
 use crate::worker::layer::fault::Unanswered;
 use crate::worker::standing::Standing;
 
@@ -22,7 +22,13 @@ use crate::worker::standing::Standing;
 const AVOID: Duration = Duration::from_secs(5);
 
 impl Stack {
-    pub(super) fn note_answer(&self, endpoint: &Endpoint, status: StatusCode, guard: &mut Guard<Arc<Standing>>) {
+    pub(super) fn note_answer(
+        &self,
+        endpoint: &Endpoint,
+        method: &Method,
+        status: StatusCode,
+        guard: &mut Guard<Arc<Standing>>,
+    ) {
         let outcome = classify::outcome(Ending::Answered(status));
         let standing = endpoint.standing();
         let attempt = if outcome == Outcome::Failure {
@@ -39,18 +45,14 @@ impl Stack {
         if matches!(outcome, Outcome::Success | Outcome::CallerError | Outcome::Unauthorized) {
             standing.served();
         }
-        self.note_credentials(endpoint, status);
+        self.note_credentials(endpoint, method, status);
     }
 
-    /// A request that carried the endpoint's credentials was answered.
-    pub fn note_credentials(&self, endpoint: &Endpoint, status: StatusCode) {
+    /// A request with `method` that carried the endpoint's credentials was answered.
+    pub fn note_credentials(&self, endpoint: &Endpoint, method: &Method, status: StatusCode) {
         // Each is to learn of it, also after one that has.
         let mut changed = false;
-        for credential in endpoint
-            .credentials()
-            .iter()
-            .filter_map(|index| self.credentials.get(*index))
-        {
+        for credential in self.carried(endpoint, method) {
             changed |= credential.note_answer(status);
         }
         if changed {
@@ -102,6 +104,6 @@ fn credential_report(credential: &Credential) -> CredentialReport {
     CredentialReport {
         name: plan.name.clone(),
         revision: plan.revision,
-        rejected: credential.is_rejected(),
+        rejected_status: credential.refusal(),
     }
 }

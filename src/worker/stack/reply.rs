@@ -37,22 +37,24 @@ pub(super) struct Reply {
     pub endpoint: Arc<Endpoint>,
 }
 
-impl Stack {
-    pub(super) fn pass_on(self: &Arc<Self>, mut call: Call, reply: Reply, place: Place) -> Response<AnswerBody> {
-        let Reply {
+impl Reply {
+    pub(super) fn pass_on(self, mut call: Call, place: Place) -> Response<AnswerBody> {
+        let Self {
             response,
             lease,
             guard,
             load,
             endpoint,
-        } = reply;
+        } = self;
+        // The stack that asked, which a call that goes on with a newer credential did not begin in.
+        let stack = load.stack.clone();
         let (mut head, body) = response.into_parts();
         hop::strip(&mut head.headers);
-        let carried = endpoint
+        let sent = endpoint
             .credentials()
             .iter()
-            .filter_map(|index| self.credentials.get(*index));
-        withdraw(&mut head.headers, carried);
+            .filter_map(|index| stack.credentials.get(*index));
+        withdraw(&mut head.headers, sent);
         head.headers.remove(TIDEGATE_ERROR);
         head.headers.insert(ATTEMPTS, HeaderValue::from(call.attempts));
         if let Ok(name) = HeaderValue::from_str(endpoint.name()) {
@@ -68,7 +70,7 @@ impl Stack {
             load,
             _place: place,
         };
-        let (limit, idle) = (self.plan.limits.response_body, self.plan.timeouts.idle);
+        let (limit, idle) = (stack.plan.limits.response_body, stack.plan.timeouts.idle);
         Response::from_parts(head, Answer::provider(body, limit, idle, end))
     }
 }

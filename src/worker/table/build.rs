@@ -11,15 +11,16 @@ use crate::domain::balance::Balancer;
 use crate::domain::breaker::Settings as BreakerSettings;
 use crate::domain::hosts::HostPattern;
 use crate::domain::key::Key;
-use crate::domain::plan::{self, CredentialPlan, EndpointPlan, Plan};
+use crate::domain::plan::{self, CredentialPlan, EndpointPlan, Material, Plan};
 use crate::domain::probing::Probing;
 use crate::net::policy::AddressPolicy;
+use crate::net::tls::{ClientCertificate, TlsError};
 use crate::net::{Dialer, Target, TlsTarget, tls};
 use crate::telemetry::worker_metrics::{EndpointMetrics, IntegrationMetrics};
 use crate::worker::Reports;
+use crate::worker::credential::{Credential, Now};
 use crate::worker::endpoint::{Address, Endpoint};
 use crate::worker::layer::admit::Admission;
-use crate::worker::layer::authenticate::Credential;
 use crate::worker::layer::retry::Retries;
 use crate::worker::pool::{self, Pool};
 use crate::worker::report::Bulletin;
@@ -35,6 +36,32 @@ pub(super) struct Parts {
     reports: Arc<watch::Sender<Reports>>,
 }
 
+/// Whether `plan` can be used: all that [`Parts::build`] may find wrong with it.
+pub fn check(plan: &Plan) -> Result<(), UnusablePlan> {
+    if plan.format > plan::FORMAT {
+        return Err(UnusablePlan::Format {
+            found: plan.format,
+            known: plan::FORMAT,
+        });
+    }
+    let is_certificate =
+        |credential: &&CredentialPlan| matches!(credential.material, Some(Material::Certificate { .. }));
+    let mut certificates = plan.credentials.iter().filter(is_certificate);
+    // Two can never be of use: one endpoint cannot be shown both, and one that may be shown only one of them gets no
+    // requests, because the other is needed there too.
+    if let (Some(first), Some(second)) = (certificates.next(), certificates.next()) {
+        return Err(UnusablePlan::Certificates {
+            first: first.name.clone(),
+            second: second.name.clone(),
+        });
+    }
+    for endpoint in &plan.endpoints {
+        let address = Address::parse(&endpoint.name, &endpoint.url)?;
+        target(&address, &identity(plan, &address))?;
+    }
+    Ok(())
+}
+
 impl Parts {
     /// Stacks dial what `policy` allows, and report to `reports`.
     pub fn new(policy: AddressPolicy, reports: Arc<watch::Sender<Reports>>) -> Self {
@@ -48,12 +75,7 @@ impl Parts {
 
     /// The stack of `plan`, which follows `old`. An error leaves the old one as it was.
     pub fn build(&self, key: &Key, plan: &Arc<Plan>, old: Option<&Arc<Stack>>) -> Result<Stack, UnusablePlan> {
-        if plan.format > plan::FORMAT {
-            return Err(UnusablePlan::Format {
-                found: plan.format,
-                known: plan::FORMAT,
-            });
-        }
+        check(plan)?;
         // Of an Integration that was deleted and made anew nothing is known; its series in the metrics go on.
         let same = old.filter(|old| old.plan.uid == plan.uid);
         let bulletin = old.map_or_else(
@@ -61,7 +83,12 @@ impl Parts {
             |old| old.bulletin.clone(),
         );
         let metrics = old.map_or_else(|| Arc::new(IntegrationMetrics::new(key)), |old| old.metrics.clone());
-        let credentials: Vec<_> = plan.credentials.iter().map(|plan| credential(plan, same)).collect();
+        let now = Now::read();
+        let credentials: Vec<_> = plan
+            .credentials
+            .iter()
+            .map(|plan| credential(plan, same, now))
+            .collect();
         let injected: Arc<[HeaderName]> = credentials.iter().filter_map(Credential::header).collect();
         // All that can fail comes before anything that is shared with the old stack is touched.
         let mut places = Vec::with_capacity(plan.endpoints.len());
@@ -69,6 +96,14 @@ impl Parts {
             let address = Address::parse(&endpoint.name, &endpoint.url)?;
             let known = old.and_then(|old| find(old, &endpoint.name));
             let pool = self.pool(plan, &address, known.map(|known| known.pool()))?;
+            if address.scheme == Scheme::HTTP && plan.credentials.iter().any(is_certificate) {
+                tracing::warn!(
+                    namespace = &*key.namespace,
+                    integration = &*key.name,
+                    endpoint = endpoint.name,
+                    "without TLS no client certificate is shown; the endpoint is called without one",
+                );
+            }
             places.push((address, pool));
         }
         let mut endpoints = Vec::with_capacity(plan.endpoints.len());
@@ -111,37 +146,64 @@ impl Parts {
     }
 
     fn pool(&self, plan: &Plan, address: &Address, known: Option<&Arc<Pool>>) -> Result<Arc<Pool>, UnusablePlan> {
-        let identity = pool::Identity {
-            host: address.host.clone(),
-            port: address.port,
-            tls: (address.scheme == Scheme::HTTPS).then(|| plan.tls.clone()),
-            http2: plan.connections.http2,
-            denied: plan.denied.clone(),
-            bounds: pool::Bounds {
-                max: plan.connections.max_per_endpoint,
-                connect: plan.timeouts.connect,
-                idle: plan.connections.idle_timeout,
-                headers: plan.limits.headers,
-            },
-        };
+        let identity = identity(plan, address);
         if let Some(known) = known.filter(|known| *known.identity() == identity) {
             return Ok(known.clone());
         }
-        let tls = match &identity.tls {
-            Some(tls) => Some(TlsTarget {
-                server_name: tls::server_name(tls, &address.host)?,
-                config: tls::provider_config(tls, identity.http2)?,
-            }),
-            None => None,
-        };
-        let target = Target {
-            host: address.host.clone(),
-            port: address.port,
-            tls,
-        };
+        let target = target(address, &identity)?;
         let dialer = self.dialer.under(Arc::new(self.policy.with_api_server(&plan.denied)));
         Ok(Arc::new(Pool::new(dialer, target, identity)))
     }
+}
+
+/// What makes connections of `plan` to `address` the same.
+fn identity(plan: &Plan, address: &Address) -> pool::Identity {
+    let secured = address.scheme == Scheme::HTTPS;
+    pool::Identity {
+        host: address.host.clone(),
+        port: address.port,
+        tls: secured.then(|| plan.tls.clone()),
+        certificate: certificate(&plan.credentials, address),
+        http2: plan.connections.http2,
+        denied: plan.denied.clone(),
+        bounds: pool::Bounds {
+            max: plan.connections.max_per_endpoint,
+            connect: plan.timeouts.connect,
+            idle: plan.connections.idle_timeout,
+            headers: plan.limits.headers,
+        },
+    }
+}
+
+fn target(address: &Address, identity: &pool::Identity) -> Result<Target, TlsError> {
+    let tls = match &identity.tls {
+        Some(tls) => Some(TlsTarget {
+            server_name: tls::server_name(tls, &address.host)?,
+            config: tls::provider_config_with(tls, identity.http2, identity.certificate.as_ref())?,
+        }),
+        None => None,
+    };
+    Ok(Target {
+        host: address.host.clone(),
+        port: address.port,
+        tls,
+    })
+}
+
+fn is_certificate(credential: &CredentialPlan) -> bool {
+    matches!(credential.material, Some(Material::Certificate { .. }))
+}
+
+/// The client certificate that is shown at `address`, if it may be shown there.
+fn certificate(credentials: &[CredentialPlan], address: &Address) -> Option<ClientCertificate> {
+    let (sent, _) = allowed(credentials, address);
+    sent.into_iter().find_map(|index| match &credentials[index].material {
+        Some(Material::Certificate { chain, key }) => Some(ClientCertificate {
+            chain: chain.clone(),
+            key: key.clone(),
+        }),
+        _ => None,
+    })
 }
 
 /// How `endpoint` stands: as it stood, if it is the same; its series in the metrics go on with its name.
@@ -180,17 +242,19 @@ fn find<'a>(stack: &'a Stack, name: &str) -> Option<&'a Arc<Endpoint>> {
     stack.endpoints.iter().find(|endpoint| endpoint.name() == name)
 }
 
-fn credential(plan: &CredentialPlan, same: Option<&Arc<Stack>>) -> Credential {
-    let rejected = same.is_some_and(|same| {
-        same.credentials
-            .iter()
-            .any(|old| old.plan().name == plan.name && old.plan().revision == plan.revision && old.is_rejected())
-    });
-    Credential::new(plan.clone(), rejected)
+fn credential(plan: &CredentialPlan, same: Option<&Arc<Stack>>, now: Now) -> Credential {
+    let old = same.and_then(|same| same.credentials.iter().find(|old| old.plan().name == plan.name));
+    Credential::new(plan.clone(), old, now)
 }
 
-/// The credentials that may be sent to `address`, by their place in the plan, and the first that may not.
+/// The credentials that are sent to `address`, by their place in the plan, and the first that would be and may not.
 fn allowed(credentials: &[CredentialPlan], address: &Address) -> (Vec<usize>, Option<String>) {
+    let travels = |credential: &CredentialPlan| match credential.material {
+        Some(Material::Unsent { .. }) => false,
+        // Without TLS nobody asks who we are; the endpoint is called as if there were no certificate.
+        Some(Material::Certificate { .. }) => address.scheme == Scheme::HTTPS,
+        Some(Material::Header { .. } | Material::Query { .. } | Material::Cookie { .. }) | None => true,
+    };
     let allows = |credential: &CredentialPlan| {
         // A pattern that cannot be read allows nothing.
         let patterns = credential
@@ -204,6 +268,7 @@ fn allowed(credentials: &[CredentialPlan], address: &Address) -> (Vec<usize>, Op
     let (allowed, not): (Vec<_>, Vec<_>) = credentials
         .iter()
         .enumerate()
+        .filter(|(_, credential)| travels(credential))
         .partition(|(_, credential)| allows(credential));
     let first = not.first().map(|(_, credential)| credential.name.clone());
     (allowed.into_iter().map(|(index, _)| index).collect(), first)

@@ -644,7 +644,7 @@ async fn transitions_are_told_as_events() {
     world.turn(&key, 0, CircuitState::Closed, clock()());
     sleep(SETTLED).await;
     assert_eq!(reasons(), [(false, "CircuitClosed")]);
-    world.report(&key, 0, |report| report.credentials[0].rejected = true);
+    world.report(&key, 0, |report| report.credentials[0].rejected_status = Some(401));
     sleep(SETTLED).await;
     assert_eq!(reasons(), [(true, "CredentialRejected")]);
     assert_eq!(

@@ -15,13 +15,15 @@ pub struct Kind {
 /// All of them.
 pub const KINDS: [Kind; 5] = [OAUTH2, JWT, CERTIFICATE, GENERATED, STEPS];
 
-const ISSUED: &str = "must be set only where a value is issued: with `oauth2`, `jwt`, `certificate.issue`, `generated` or";
+const ISSUED: &str =
+    "must be set only where a value is issued: with `oauth2`, `jwt`, `certificate.issue`, `generated` or";
 const ENCRYPTED: &str = "must begin with 'https://', because secrets go there; 'http://' is allowed for 'localhost'";
 const CONTROLS: &str = "must not contain control characters";
 const OBJECT: &str = "must be the name of an object";
 const KEY: &str = "must be a key of a Secret or ConfigMap";
 const ENDPOINTS: &str = "must have exactly one of `tokenURL` and `issuerURL`";
-const SUBJECT: &str = "must be set when `grant` is 'TokenExchange', may be when it is 'JWTBearer', and must not otherwise";
+const SUBJECT: &str =
+    "must be set when `grant` is 'TokenExchange', may be when it is 'JWTBearer', and must not otherwise";
 const CRON: &str = "must be five fields as in cron";
 const STEP_URL: &str = "must be an absolute URL such as 'https://api.example.com/keys/{{ id }}', in ASCII";
 
@@ -35,7 +37,11 @@ const OAUTH2: Kind = Kind {
             "supported values: \"ClientCredentials\", \"RefreshToken\", \"JWTBearer\", \"TokenExchange\"",
         ),
         bad("spec: {oauth2: {tokenURL: null}}", "spec.oauth2", ENDPOINTS),
-        bad("spec: {oauth2: {issuerURL: 'https://a.example'}}", "spec.oauth2", ENDPOINTS),
+        bad(
+            "spec: {oauth2: {issuerURL: 'https://a.example'}}",
+            "spec.oauth2",
+            ENDPOINTS,
+        ),
         bad(
             "spec: {oauth2: {tokenURL: 'http://login.example.com/token'}}",
             "spec.oauth2.tokenURL",
@@ -209,7 +215,11 @@ const OAUTH2: Kind = Kind {
             "spec.oauth2.resource",
             "must be an absolute URI",
         ),
-        bad("spec: {oauth2: {resource: '/a'}}", "spec.oauth2.resource", "must be an absolute URI"),
+        bad(
+            "spec: {oauth2: {resource: '/a'}}",
+            "spec.oauth2.resource",
+            "must be an absolute URI",
+        ),
         bad(
             "spec: {oauth2: {parameters: {client_secret: a}}}",
             "spec.oauth2.parameters",
@@ -235,7 +245,11 @@ const OAUTH2: Kind = Kind {
             "spec.oauth2.tls.caRef.name",
             OBJECT,
         ),
-        bad("spec: {oauth2: {tls: {caRef: {key: 'a/b'}}}}", "spec.oauth2.tls.caRef.key", KEY),
+        bad(
+            "spec: {oauth2: {tls: {caRef: {key: 'a/b'}}}}",
+            "spec.oauth2.tls.caRef.key",
+            KEY,
+        ),
         bad("spec: {secretName: A}", "spec.secretName", OBJECT),
         bad(
             "spec: {rotation: {renewAt: 0}}",
@@ -360,9 +374,17 @@ const JWT: Kind = Kind {
             "must be set only for what has no lifetime of its own",
         ),
         bad("spec: {jwt: {keyID: \"a\\n\"}}", "spec.jwt.keyID", CONTROLS),
-        bad("spec: {jwt: {issuer: ''}}", "spec.jwt.issuer", "should be at least 1 chars long"),
+        bad(
+            "spec: {jwt: {issuer: ''}}",
+            "spec.jwt.issuer",
+            "should be at least 1 chars long",
+        ),
         bad("spec: {jwt: {subject: \"\\t\"}}", "spec.jwt.subject", CONTROLS),
-        bad("spec: {jwt: {audience: [a]}}", "spec.jwt.audience", "must be of type string"),
+        bad(
+            "spec: {jwt: {audience: [a]}}",
+            "spec.jwt.audience",
+            "must be of type string",
+        ),
         bad("spec: {jwt: {claims: []}}", "spec.jwt.claims", "must be of type object"),
         bad(
             "spec: {jwt: {lifetime: 30s}}",
@@ -379,11 +401,7 @@ const JWT: Kind = Kind {
             "spec.jwt.name",
             "must not be a header that frames or routes the request",
         ),
-        bad(
-            "spec: {jwt: {name: 'a b'}}",
-            "spec.jwt.name",
-            "must be",
-        ),
+        bad("spec: {jwt: {name: 'a b'}}", "spec.jwt.name", "must be"),
         bad(
             "spec: {jwt: {in: Cookie}}",
             "spec.jwt.prefix",
@@ -530,7 +548,10 @@ const GENERATED: Kind = Kind {
             "must have exactly one of `apiKey`, `basic`, `bearer`, `oauth2`, `jwt`, `certificate` and `generated`",
         ),
     ],
-    fine: &["{}", "spec: {generated: {length: null, encoding: null}, secretName: null, rotation: null}"],
+    fine: &[
+        "{}",
+        "spec: {generated: {length: null, encoding: null}, secretName: null, rotation: null}",
+    ],
 };
 
 const STEPS: Kind = Kind {
@@ -694,7 +715,11 @@ const STEPS: Kind = Kind {
             "spec.basic.secretRef",
             "must be set unless `rotation.steps.create.extract.id` is",
         ),
-        bad("spec: {rotation: {steps: null, interval: null}, secretName: null}", "spec.rotation", ISSUED),
+        bad(
+            "spec: {rotation: {steps: null, interval: null}, secretName: null}",
+            "spec.rotation",
+            ISSUED,
+        ),
         bad("spec: {rotation: null}", "spec.secretName", ISSUED),
         bad(
             "spec: {apiKey: null, generated: {}}",

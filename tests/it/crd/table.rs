@@ -25,8 +25,10 @@ const LABEL: &str = "must be a DNS label: lower-case letters, digits and '-'";
 const OBJECT: &str = "must be the name of an object";
 const TOKEN: &str = "must be the name of a header or cookie";
 const HOST: &str = "must be a host such as 'api.example.com', a wildcard such as '*.example.com'";
-const KIND: &str = "must have exactly one of `apiKey`, `basic`, `bearer`, `oauth2`, `jwt`, `certificate` and `generated`";
-const ISSUED: &str = "must be set only where a value is issued: with `oauth2`, `jwt`, `certificate.issue`, `generated` or";
+const KIND: &str =
+    "must have exactly one of `apiKey`, `basic`, `bearer`, `oauth2`, `jwt`, `certificate` and `generated`";
+const ISSUED: &str =
+    "must be set only where a value is issued: with `oauth2`, `jwt`, `certificate.issue`, `generated` or";
 const DURATION: &str = "should match '^([0-9]{1,5}(h|m|s|ms)){1,4}$'";
 const SIZE: &str = "should match '^[0-9]{1,10}(k|M|G|Ki|Mi|Gi)?$'";
 

@@ -566,7 +566,7 @@ pub fn adopted(plan: &Plan, before: Option<&Report>) -> Report {
             .map(|credential| CredentialReport {
                 name: credential.name.clone(),
                 revision: credential.revision,
-                rejected: false,
+                rejected_status: None,
             })
             .collect(),
         reset_circuit: plan.reset_circuit.clone(),
