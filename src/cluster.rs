@@ -170,8 +170,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn held(&self, key: &Key) -> impl Future<Output = Result<Option<Held>, ClusterError>> + Send;
 
     /// Stores a Secret of ours in one write, in the place of `before`, or as a new one. Whatever is there instead of
-    /// `before` makes it a [`ClusterError::Conflict`]. Labels and annotations of others stay.
-    fn keep(&self, secret: &Keep, before: Option<&Held>) -> impl Future<Output = Result<(), ClusterError>> + Send;
+    /// `before` makes it a [`ClusterError::Conflict`]. Labels and annotations of others stay. Returns it as it is then.
+    fn keep(&self, secret: &Keep, before: Option<&Held>) -> impl Future<Output = Result<Held, ClusterError>> + Send;
 
     /// Whether `keep` would be accepted, without doing it.
     fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> impl Future<Output = Result<(), ClusterError>> + Send;

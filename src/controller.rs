@@ -19,6 +19,9 @@ use crate::cluster::{Change, Cluster, ClusterError, Data};
 use crate::domain::key::Key;
 use crate::domain::validate;
 use crate::fleet::{Fleet, FleetError, Observation};
+use crate::provider::Providers;
+use crate::provider::exchange::{Exchange, Unplugged};
+use crate::provider::pace::Pace;
 
 pub mod credential;
 pub mod integration;
@@ -37,6 +40,10 @@ use reports::{Reports, Turn};
 
 /// For one reconcile; every call in it has a shorter deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// For one reconcile of a Credential: a call to a provider and the saving of its answer fit into it.
+const CREDENTIAL_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a call to a provider may go on after a stop is asked for; the orchestrator waits for 30 s in all.
+const CREDENTIAL_DRAIN: Duration = Duration::from_secs(25);
 /// An object is looked at again after this time even if nothing is heard of it, because a watch can miss something;
 /// spread over [`RESYNC_SPREAD`] so that what started together does not come back together.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -58,6 +65,8 @@ pub struct Settings {
     pub status_interval: Duration,
     /// The URL under which an Integration is called, for `status.address`.
     pub address: Arc<dyn Fn(&Key) -> String + Send + Sync>,
+    /// How providers are called.
+    pub exchange: Arc<dyn Exchange>,
     /// The time of day.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Called with the name of a reconciler, `integration` or `credential`, whenever its loop has turned and nothing in
@@ -74,6 +83,7 @@ impl Default for Settings {
             settle: Duration::from_secs(20),
             status_interval: pacing::INTERVAL,
             address: Arc::new(|key| format!("http://{}.{}.svc", key.name, key.namespace)),
+            exchange: Arc::new(Unplugged),
             clock: Arc::new(Timestamp::now),
             beat: Arc::new(|_| ()),
         }
@@ -128,8 +138,14 @@ pub async fn run<C: Cluster, F: Fleet>(
         deadline: DEADLINE,
         drain: settings.drain,
     };
+    // A provider's answer, which may be the one copy of a value, is worth a longer wait.
+    let credential_pace = queue::Pace {
+        deadline: CREDENTIAL_DEADLINE,
+        drain: settings.drain.max(CREDENTIAL_DRAIN.min(settings.drain * 2)),
+        ..pace
+    };
     let beat = settings.beat.clone();
-    let context = Arc::new(Context::new(cluster, fleet, settings));
+    let context = Arc::new(Context::new(cluster, fleet, settings, stop.clone()));
     // However this ends, by a stop or by a stream that ended, the queues finish what they have begun.
     let over = stop.child_token();
     let hearing = async {
@@ -148,7 +164,7 @@ pub async fn run<C: Cluster, F: Fleet>(
         &over,
     );
     let credentials = context.credentials.work(
-        pace,
+        credential_pace,
         |key| credential::reconcile(context.clone(), key),
         || beat(credential::NAME),
         &over,
@@ -181,11 +197,19 @@ pub struct Context<C, F> {
     reports: Mutex<Reports>,
     pacing: Mutex<Pacing>,
     values: Mutex<Values>,
+    providers: Providers,
+    /// How many calls each provider gets.
+    pace: Mutex<Pace>,
+    /// A stop is asked for: nothing new is begun at a provider.
+    stopping: CancellationToken,
 }
 
 impl<C: Cluster, F: Fleet> Context<C, F> {
-    fn new(cluster: Arc<C>, fleet: Arc<F>, settings: Settings) -> Self {
+    fn new(cluster: Arc<C>, fleet: Arc<F>, settings: Settings, stopping: CancellationToken) -> Self {
         let status_interval = settings.status_interval;
+        let providers = Providers {
+            exchange: settings.exchange.clone(),
+        };
         Self {
             cluster,
             fleet,
@@ -197,6 +221,9 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
             reports: Mutex::default(),
             pacing: Mutex::new(Pacing::new(status_interval)),
             values: Mutex::default(),
+            providers,
+            pace: Mutex::default(),
+            stopping,
         }
     }
 

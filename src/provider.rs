@@ -1,8 +1,8 @@
 //! Values from where they come from: asked of a provider, or made here.
 //!
-//! An [`Order`] says what is wanted and what is known; what comes back is a
-//! [`Minted`](crate::domain::rotation::Minted), or an [`IssueError`] that says
-//! whether the provider may have acted. Nothing is stored here and nothing decided: that is the controller's.
+//! An [`Order`] says what is wanted and what is known; what comes back is a [`Minted`], or an
+//! [`IssueError`] that says whether the provider may have acted. Nothing is stored here and nothing decided: that is the
+//! controller's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,22 +13,25 @@ use jiff::Timestamp;
 use crate::api::credential::CredentialSpec;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
-use crate::domain::rotation::{Attempt, Record};
+use crate::domain::rotation::{Attempt, Minted, Record};
 use crate::domain::secret::SecretValue;
-use crate::domain::validate::Values;
+use crate::domain::validate::{self, Values};
 use exchange::Exchange;
 
+pub mod certificate;
 pub mod exchange;
+pub mod extract;
 pub mod generated;
 pub mod jwt;
 pub mod lookup;
 pub mod oauth2;
+pub mod pace;
 pub mod private_key;
+pub mod steps;
+pub mod template;
 
-pub mod extract;
 #[cfg(test)]
 mod sample;
-pub mod template;
 
 /// What is wanted, and all that is known.
 #[derive(Clone, Copy, Debug)]
@@ -135,4 +138,111 @@ pub enum IssueError {
 pub struct Providers {
     /// How providers are called.
     pub exchange: Arc<dyn Exchange>,
+}
+
+/// Keys of the issued Secret that hold the value itself, and are kept as the previous one.
+pub const VALUE_KEYS: [&str; 5] = ["token", "value", "username", "tls.crt", "tls.key"];
+
+/// The names of what a spec refers to.
+pub fn named(spec: &CredentialSpec) -> Named {
+    let mut named = Named::default();
+    if let Some(oauth2) = &spec.oauth2 {
+        named = oauth2::named(oauth2);
+    }
+    if let Some(jwt) = &spec.jwt {
+        named = jwt::named(jwt);
+    }
+    if let Some(issue) = spec
+        .certificate
+        .as_ref()
+        .and_then(|certificate| certificate.issue.as_ref())
+    {
+        named = certificate::named(issue);
+    }
+    if spec.steps().is_some() {
+        named = steps::named(spec);
+        // The first value.
+        named.secrets.extend(validate::secret_name(spec).map(str::to_owned));
+    }
+    named
+}
+
+/// The value, where we choose it: it is written down before anybody is told.
+pub fn candidate(spec: &CredentialSpec) -> Option<SecretValue> {
+    let steps = spec.steps().and_then(|steps| steps.create.generate.as_ref());
+    let generated = spec.generated.as_ref().or(steps)?;
+    Some(generated::make(generated, &mut |bytes| rand::fill(bytes)))
+}
+
+/// The first value of a provider's key, which somebody else wrote.
+pub fn first_value(spec: &CredentialSpec, sources: &Sources) -> Option<SecretValue> {
+    spec.steps()?;
+    let of = |name: &str, key: &str| sources.secrets.get(name)?.as_ref()?.get(key)?.clone();
+    if let Some(secret) = spec.basic.as_ref().and_then(|basic| basic.secret_ref.as_ref()) {
+        return of(&secret.name, secret.password_key.as_deref().unwrap_or("password"));
+    }
+    let api_key = spec.api_key.as_ref().and_then(|it| it.secret_ref.as_ref());
+    let bearer = spec.bearer.as_ref().and_then(|it| it.secret_ref.as_ref());
+    let secret = api_key.or(bearer)?;
+    of(&secret.name, &secret.key)
+}
+
+/// Host of the provider that issues what `spec` asks for; `None` where it is made here.
+pub fn host(spec: &CredentialSpec) -> Option<String> {
+    let oauth2 = spec.oauth2.as_ref();
+    let token = oauth2.and_then(|oauth2| oauth2.token_url.as_ref().or(oauth2.issuer_url.as_ref()));
+    let request = spec.steps().and_then(|steps| {
+        let set = steps.set.as_ref().map(|set| &set.request);
+        steps.create.request.as_ref().or(set)
+    });
+    let url = token.or(request.map(|request| &request.url))?;
+    // A template is no URL, but its beginning is: a host with a placeholder in it would be refused.
+    let url = url.split("{{").next().unwrap_or(url);
+    Some(url::Url::parse(url).ok()?.host_str()?.to_owned())
+}
+
+impl Providers {
+    /// Makes a value, or has it made.
+    pub async fn issue(&self, order: &Order<'_>) -> Result<Minted, IssueError> {
+        let exchange = &*self.exchange;
+        let spec = order.spec;
+        if spec.oauth2.is_some() {
+            return oauth2::issue(exchange, order).await;
+        }
+        if spec.steps().is_some() {
+            return steps::create(exchange, order).await;
+        }
+        let mut fill = |bytes: &mut [u8]| rand::fill(bytes);
+        // These take a millisecond, and a new RSA key a few tenths of a second, once in weeks.
+        if spec.jwt.is_some() {
+            jwt::issue(order, &mut fill)
+        } else if spec.certificate.is_some() {
+            certificate::issue(order, &mut fill)
+        } else {
+            generated::issue(order)
+        }
+    }
+
+    /// Tries a value.
+    pub async fn test(&self, order: &Order<'_>, minted: &Minted) -> Result<(), IssueError> {
+        steps::test(&*self.exchange, order, minted).await
+    }
+
+    /// Takes a value away at its provider; one that is gone counts as taken away.
+    pub async fn revoke(
+        &self,
+        order: &Order<'_>,
+        value: Option<&SecretValue>,
+        id: Option<&str>,
+    ) -> Result<(), IssueError> {
+        steps::revoke(&*self.exchange, order, steps::Revoked { value, id }).await
+    }
+
+    /// What carries the attempt's id at the provider; `None` if there is no way to ask.
+    pub async fn find(&self, order: &Order<'_>) -> Result<Option<Vec<String>>, IssueError> {
+        if order.spec.steps().is_none_or(|steps| steps.find.is_none()) {
+            return Ok(None);
+        }
+        steps::find(&*self.exchange, order).await.map(Some)
+    }
 }

@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::files::{Follower, Store};
 use crate::controller::{self, ControllerError};
 use crate::fleet::local::LocalFleet;
+use crate::net::Dialer;
 use crate::net::policy::AddressPolicy;
+use crate::provider::exchange::Network;
 use crate::telemetry::admin::{self, Readiness};
 use crate::worker::{self, Worker, WorkerError};
 
@@ -63,14 +65,19 @@ fn detail(cause: Option<&JoinError>) -> String {
     cause.map(|cause| format!(": {cause}")).unwrap_or_default()
 }
 
-/// A worker that listens on `address`. Loopback may be dialled, because that is where people try things.
+/// Loopback may be dialled, because that is where people try things.
+fn policy() -> AddressPolicy {
+    AddressPolicy {
+        allow_loopback: true,
+        ..AddressPolicy::default()
+    }
+}
+
+/// A worker that listens on `address`.
 pub fn listen(address: SocketAddr) -> Result<Worker, WorkerError> {
     Worker::bind(worker::Settings {
         listen: address,
-        policy: AddressPolicy {
-            allow_loopback: true,
-            ..AddressPolicy::default()
-        },
+        policy: policy(),
         drain: DRAIN,
         localhost_names: true,
         connections: crate::worker::MAX_CONNECTIONS,
@@ -112,6 +119,7 @@ pub async fn run(
         drain: DRAIN,
         // There is no API server to spare, and somebody watches the table.
         status_interval: STATUS_INTERVAL,
+        exchange: Arc::new(Network::new(Dialer::new(Arc::new(policy())))),
         address: Arc::new(move |key| format!("http://{}.{}.localhost:{port}", key.name, key.namespace)),
         beat: Arc::new(move |name| {
             let pulse = pulses.iter().find(|(of, _)| *of == name);

@@ -204,7 +204,7 @@ fn report(plan: &Plan, state: CircuitState) -> Report {
     let credentials = plan.credentials.iter().map(|used| CredentialReport {
         name: used.name.clone(),
         revision: used.revision,
-        rejected: false,
+        rejected_status: None,
     });
     Report {
         format: health::FORMAT,

@@ -21,6 +21,9 @@ use crate::cluster::kubernetes::lease::{Held, Lease};
 use crate::cluster::kubernetes::{Kubernetes, address, installed};
 use crate::controller;
 use crate::fleet::kubernetes::{self as workers, KubernetesFleet};
+use crate::net::Dialer;
+use crate::net::policy::AddressPolicy;
+use crate::provider::exchange::Network;
 use crate::telemetry::admin::{self, Readiness};
 use crate::telemetry::log;
 
@@ -162,8 +165,17 @@ async fn lead(
             (controller::integration::NAME, readiness.pulse("integration", HANGS)),
             (controller::credential::NAME, readiness.pulse("credential", HANGS)),
         ];
+        let denied = address::of_api_server(&clients.calling, config).await;
+        // What workers may not dial, the controller does not dial on behalf of a tenant either.
+        let policy = AddressPolicy {
+            allow_loopback: args.allow_loopback,
+            denied: args.denied_cidrs.clone(),
+            ..AddressPolicy::default()
+        };
+        let policy = Arc::new(policy.with_api_server(&denied));
         let settings = controller::Settings {
-            denied: address::of_api_server(&clients.calling, config).await,
+            denied,
+            exchange: Arc::new(Network::new(Dialer::new(policy))),
             beat: Arc::new(move |turned| {
                 pulses
                     .iter()

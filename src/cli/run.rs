@@ -48,6 +48,10 @@ pub struct Args {
         default_value = "127.0.0.1:9090"
     )]
     admin: SocketAddr,
+
+    /// Directory that keeps what is issued; without one it is forgotten at the end
+    #[arg(long, env = "TIDEGATE_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
 }
 
 /// Serves Integrations from manifest files until Ctrl-C or SIGTERM.
@@ -65,7 +69,10 @@ async fn serve(args: Args, screen: Screen) -> Result<(), Failure> {
     let admin = admin::bind(args.admin).await?;
     let admin_address = admin.local_addr()?;
 
-    let store = Store::new();
+    let store = match args.state {
+        Some(directory) => Store::with_state(directory)?,
+        None => Store::new(),
+    };
     let mut quickstart = None;
     let (paths, guide) = if args.files.is_empty() {
         let (written, guide) = start_quickstart(listen, admin_address, stop.clone()).await?;
@@ -79,6 +86,9 @@ async fn serve(args: Args, screen: Screen) -> Result<(), Failure> {
     let (follower, problems) = Follower::load(paths, store.clone(), Timestamp::now())?;
     screen.say(&guide);
     files::tell(&problems, &[]);
+    if !store.keeps_issued() && store.credentials().iter().any(|credential| credential.spec.issues()) {
+        tracing::warn!("what is issued is forgotten at the end of this process; keep it with --state DIR");
+    }
     if store.integrations().is_empty() {
         tracing::warn!("there is no good Integration in the files yet; edits are followed");
     }

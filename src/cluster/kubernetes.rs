@@ -181,12 +181,12 @@ impl Cluster for Kubernetes {
         held::read(&self.client, key).await
     }
 
-    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<Held, ClusterError> {
         held::keep(&self.client, secret, before, false).await
     }
 
     async fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
-        held::keep(&self.client, secret, before, true).await
+        held::keep(&self.client, secret, before, true).await.map(drop)
     }
 
     async fn discard(&self, key: &Key, held: &Held) -> Result<(), ClusterError> {

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::api::credential::{Consumer, CredentialStatus};
@@ -28,8 +29,15 @@ use super::references::{Source, User};
 use super::report::{Reported, Undecodable, again};
 use super::{Context, ReconcileError, lock, resync};
 
+mod current;
+mod issue;
 mod report;
+mod scene;
+mod step;
 mod value;
+mod withdraw;
+
+pub use current::{CurrentValue, read as read_current};
 
 pub use value::Values;
 use value::{Found, revise};
@@ -47,6 +55,12 @@ struct Findings {
     secret_version: Option<String>,
     /// The Integrations whose workers use it.
     consumers: Vec<Consumer>,
+    /// When the value begins to be valid, where that is known.
+    not_before: Option<Timestamp>,
+    /// When it ceases to be.
+    not_after: Option<Timestamp>,
+    /// How its replacement goes, where we replace it.
+    issuing: Option<report::issuing::Issuing>,
 }
 
 /// Brings the status of the Credential of that name up to date, and its value to those who use it.
@@ -55,8 +69,7 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
     key: Key,
 ) -> Result<Option<Duration>, ReconcileError> {
     let credential = match context.cluster.credential(&key).await {
-        // One that is being deleted is withdrawn at once.
-        Ok(credential) => credential.filter(|credential| credential.metadata.deletion_timestamp.is_none()),
+        Ok(credential) => credential,
         Err(error) => {
             let reported = report::undecodable(&context, &key, Undecodable::of(error)?).await?;
             return Ok(Some(again(reported, resync())));
@@ -66,6 +79,14 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
         forget(&context, &key);
         return Ok(None);
     };
+    if credential.metadata.deletion_timestamp.is_some() {
+        // Withdrawn at once, and revoked where it can be.
+        forget(&context, &key);
+        return withdraw::reconcile(&context, key, credential).await;
+    }
+    if credential.spec.issues() {
+        return issue::reconcile(&context, key, credential).await;
+    }
     let uid = credential.metadata.uid.clone().unwrap_or_default();
     let stored = credential.status.clone().unwrap_or_default();
     let secret = validate::secret_name(&credential.spec);
@@ -84,8 +105,15 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
         fingerprint,
     };
     let (revision, secret_version) = revise(&stored, found, last.as_ref());
+    let times = match &material {
+        Ok(Material::Certificate { chain, .. }) => validate::certificate_times(chain),
+        _ => None,
+    };
     let findings = Findings {
         material,
+        not_before: times.map(|(begin, _)| begin),
+        not_after: times.map(|(_, end)| end),
+        issuing: None,
         consumers: consumers(&context, &key, &stored, revision),
         revision,
         secret_version,
@@ -100,7 +128,7 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
     }
     let reported = report::report(&context, &key, &credential, &findings).await?;
     lock(&context.values).remember(&key, &uid, fingerprint, found.suspended);
-    controller_metrics::credential_times(&key, stored.not_after, stored.renewal_time);
+    controller_metrics::credential_times(&key, findings.not_after, None);
     if lock(&context.values).owes(&key) {
         if !matches!(reported, Reported::Later(_)) {
             lock(&context.values).paid(&key);
@@ -151,7 +179,7 @@ fn forget<C: Cluster, F: Fleet>(context: &Context<C, F>, key: &Key) {
     context.refer(&user, [].into());
     lock(&context.pacing).forget(&user);
     lock(&context.values).forget(key);
-    controller_metrics::credential_times(key, None, None);
+    controller_metrics::credential_gone(key);
     for integration in lock(&context.references).integrations_of(key) {
         context.integrations.ask(integration, Urgency::Nudged);
     }

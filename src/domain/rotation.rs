@@ -11,6 +11,7 @@
 //! Each step ends with one write, so whoever continues after a crash finds out from the two objects where to go on.
 
 pub mod attempt;
+pub mod names;
 pub mod next;
 pub mod policy;
 pub mod record;

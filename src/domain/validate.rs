@@ -216,6 +216,9 @@ pub enum CredentialProblem {
         /// Why, and what to do.
         message: String,
     },
+    /// We issue the value, and the first one is on its way.
+    #[error("the first value is on its way")]
+    NotIssued,
 }
 
 impl CredentialProblem {
@@ -228,6 +231,7 @@ impl CredentialProblem {
             Self::IssueFailed { .. } => reason::ISSUE_FAILED,
             Self::Expired { .. } => reason::EXPIRED,
             Self::ReauthorizationRequired { .. } => reason::REAUTHORIZATION_REQUIRED,
+            Self::NotIssued => reason::PROGRESSING,
         }
     }
 
@@ -235,7 +239,7 @@ impl CredentialProblem {
     pub fn stalls(&self) -> bool {
         match self {
             Self::InvalidSpec(_) | Self::KeyMissing { .. } | Self::ReauthorizationRequired { .. } => true,
-            Self::SecretNotFound { .. } | Self::Expired { .. } => false,
+            Self::SecretNotFound { .. } | Self::Expired { .. } | Self::NotIssued => false,
             Self::IssueFailed { permanent, .. } => *permanent,
         }
     }

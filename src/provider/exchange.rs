@@ -70,3 +70,14 @@ pub trait Exchange: Send + Sync {
     /// Makes one call.
     fn exchange(&self, call: Call) -> BoxFuture<'_, Result<Answer, ExchangeError>>;
 }
+
+/// No way out: every call fails before a byte is sent. For controllers that issue nothing.
+#[derive(Debug)]
+pub struct Unplugged;
+
+impl Exchange for Unplugged {
+    fn exchange(&self, _: Call) -> BoxFuture<'_, Result<Answer, ExchangeError>> {
+        let failed = ExchangeError::NotSent("this controller is set up without a way to call providers".into());
+        Box::pin(std::future::ready(Err(failed)))
+    }
+}

@@ -45,6 +45,7 @@ impl Sample {
                 phase: Phase::Intent,
                 minted: None,
                 failed: None,
+                abandoning: 0,
             },
             current: None,
             sources: Sources::default(),

@@ -88,6 +88,15 @@ static LEADER: LazyLock<IntGaugeVec> = LazyLock::new(|| {
         &["name"],
     )
 });
+static ROTATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    registered(register_int_counter_vec!(
+        Opts::new(
+            "tidegate_credential_rotations_total",
+            "Values that were issued, and attempts that failed."
+        ),
+        &["namespace", "credential", "result"]
+    ))
+});
 static NOT_AFTER: LazyLock<GaugeVec> = LazyLock::new(|| {
     registered(register_gauge_vec!(
         Opts::new(
@@ -175,6 +184,25 @@ pub fn credential_times(credential: &Key, not_after: Option<Timestamp>, renewal:
             // There may never have been one.
             None => drop(family.remove_label_values(&labels)),
         }
+    }
+}
+
+/// How rotations end.
+const RESULTS: [&str; 3] = ["success", "failure", "lost"];
+
+/// A rotation came to an end: `success`, `failure` (it is tried again, or wants an edit) or `lost` (a person has to make
+/// a new value).
+pub fn rotated(credential: &Key, result: &'static str) {
+    let labels = [&*credential.namespace, &*credential.name, result];
+    ROTATIONS.with_label_values(&labels).inc();
+}
+
+/// The credential is gone, and so are its series.
+pub fn credential_gone(credential: &Key) {
+    credential_times(credential, None, None);
+    for result in RESULTS {
+        // There may never have been one.
+        drop(ROTATIONS.remove_label_values(&[&*credential.namespace, &*credential.name, result]));
     }
 }
 

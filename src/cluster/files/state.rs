@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 
@@ -17,10 +18,15 @@ use crate::domain::key::Key;
 /// How the name of every file ends.
 const SUFFIX: &str = ".secret.json";
 
+/// File whose lock says that the directory is in use; the operating system takes it back however the process ends.
+const LOCK: &str = ".lock";
+
 /// The directory.
 #[derive(Clone, Debug)]
 pub struct State {
     directory: PathBuf,
+    /// Held as long as this lives.
+    _lock: Arc<File>,
 }
 
 impl State {
@@ -34,6 +40,19 @@ impl State {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
             made.map_err(failed(&directory))?;
         }
+        let path = directory.join(LOCK);
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
+        let lock = lock.map_err(failed(&path))?;
+        // Two processes that rotate the same credential would each undo what the other did.
+        lock.try_lock().map_err(|_| FilesError::State {
+            path: directory.clone(),
+            source: io::Error::new(io::ErrorKind::ResourceBusy, "another process uses it"),
+        })?;
         let mut secrets = BTreeMap::new();
         for entry in fs::read_dir(&directory).map_err(failed(&directory))? {
             let path = entry.map_err(failed(&directory))?.path();
@@ -53,7 +72,10 @@ impl State {
             );
             secrets.insert(key, secret);
         }
-        let state = Self { directory };
+        let state = Self {
+            directory,
+            _lock: Arc::new(lock),
+        };
         Ok((state, secrets))
     }
 
@@ -92,5 +114,66 @@ impl State {
     /// A namespace has no dot, so no two Secrets have one file.
     fn path(&self, Key { namespace, name }: &Key) -> PathBuf {
         self.directory.join(format!("{namespace}.{name}{SUFFIX}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+
+    use super::*;
+
+    fn secret(name: &str, value: &str) -> (Key, Secret) {
+        let mut secret = Secret::default();
+        (secret.metadata.namespace, secret.metadata.name) = (Some("shop".into()), Some(name.into()));
+        secret.string_data = Some([("value".to_owned(), value.to_owned())].into());
+        (Key::new("shop", name), secret)
+    }
+
+    #[test]
+    fn what_was_saved_is_there_after_a_restart_and_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap().path().join("state");
+        let (state, before) = State::open(directory.clone()).unwrap();
+        assert!(before.is_empty());
+        let (key, first) = secret("a", "one");
+        let (gone, second) = secret("b", "two");
+        state.save(&key, &first).unwrap();
+        state.save(&gone, &second).unwrap();
+        state.remove(&gone).unwrap();
+        state.remove(&gone).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&directory), mode(&state.path(&key))), (0o700, 0o600));
+        drop(state);
+        let (_state, after) = State::open(directory).unwrap();
+        assert_eq!(after, [(key, first)].into());
+    }
+
+    #[test]
+    fn a_draft_that_a_crash_left_is_no_secret_and_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, _) = State::open(directory.path().to_owned()).unwrap();
+        let (key, whole) = secret("a", "one");
+        fs::write(state.path(&key).with_extension("draft"), "{ half").unwrap();
+        drop(state);
+        let (state, before) = State::open(directory.path().to_owned()).unwrap();
+        assert!(before.is_empty());
+        state.save(&key, &whole).unwrap();
+        drop(state);
+        assert_eq!(State::open(directory.path().to_owned()).unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_a_directory_in_use_is_told_by_its_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, _) = State::open(directory.path().to_owned()).unwrap();
+        let busy = State::open(directory.path().to_owned()).unwrap_err().to_string();
+        assert!(busy.contains("another process uses it"), "{busy}");
+        drop(state);
+        fs::write(directory.path().join("shop.a.secret.json"), "canary").unwrap();
+        let broken = State::open(directory.path().to_owned()).unwrap_err().to_string();
+        assert!(
+            broken.contains("shop.a.secret.json") && !broken.contains("canary"),
+            "{broken}"
+        );
     }
 }

@@ -307,7 +307,7 @@ impl Cluster for Store {
         Ok(of_a_file.or_else(|| self.issued(key)))
     }
 
-    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<Held, ClusterError> {
         self.put_issued(secret, before).await
     }
 

@@ -27,34 +27,39 @@ pub(super) async fn read(client: &Client, key: &Key) -> Result<Option<Held>, Clu
 }
 
 /// Stores a Secret in the place of `before`, or as a new one; `dry` only asks whether that would be accepted.
-pub(super) async fn keep(client: &Client, secret: &Keep, before: Option<&Held>, dry: bool) -> Result<(), ClusterError> {
+pub(super) async fn keep(
+    client: &Client,
+    secret: &Keep,
+    before: Option<&Held>,
+    dry: bool,
+) -> Result<Held, ClusterError> {
     let call = Call {
         verb: if before.is_some() { "patch" } else { "create" },
         kind: "Secret",
         key: &secret.key,
     };
     let api: Api<Secret> = Api::namespaced(client.clone(), &secret.key.namespace);
-    let sent = match before {
+    let field_manager = Some(MANAGER_CREDENTIAL.to_owned());
+    let stored = match before {
         None => {
             let parameters = PostParams {
                 dry_run: dry,
-                field_manager: Some(MANAGER_CREDENTIAL.into()),
+                field_manager,
             };
-            call.run_quietly(async { api.create(&parameters, &secret.manifest()).await.map(drop) })
-                .await
+            call.run_quietly(api.create(&parameters, &secret.manifest())).await?
         }
         Some(before) => {
             let parameters = PatchParams {
                 dry_run: dry,
-                field_manager: Some(MANAGER_CREDENTIAL.into()),
+                field_manager,
                 ..PatchParams::default()
             };
             let patch = Patch::Merge(change(secret, before));
-            call.run_quietly(async { api.patch(&secret.key.name, &parameters, &patch).await.map(drop) })
-                .await
+            call.run_quietly(api.patch(&secret.key.name, &parameters, &patch))
+                .await?
         }
     };
-    sent
+    Ok(Held::of(stored))
 }
 
 /// The merge patch (RFC 7386) that makes `before` what `secret` says: one write, and what others put there stays.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::api::condition::{Condition, ConditionStatus, kind};
+use crate::api::condition::{Condition, ConditionStatus, kind, reason};
 use crate::api::credential::{CONSUMERS_MAX, Consumer, Credential, CredentialStatus};
 use crate::api::integration::Handled;
 use crate::api::{ANNOTATION_RECONCILE, ANNOTATION_ROTATE};
@@ -16,6 +16,9 @@ use crate::domain::status::{Finding, Progress, echo, merge};
 use crate::fleet::Fleet;
 
 use super::Findings;
+use issuing::Issuing;
+
+pub(super) mod issuing;
 
 /// Writes the status, if it differs from what is stored, and tells of what people should act on.
 pub(super) async fn report<C: Cluster, F: Fleet>(
@@ -58,12 +61,13 @@ fn compose(
     now: Timestamp,
 ) -> CredentialStatus {
     let generation = credential.metadata.generation.unwrap_or_default();
+    let issued = findings.issuing.as_ref();
     let (ready, progress) = match &findings.material {
         Ok(_) => {
             let message = "a usable value is there for those who use it".to_owned();
             (
                 finding(kind::READY, ConditionStatus::True, "Usable", message),
-                Progress::Settled,
+                issued.and_then(Issuing::progress).unwrap_or(Progress::Settled),
             )
         }
         Err(problem) => {
@@ -77,18 +81,11 @@ fn compose(
             (ready, progress)
         }
     };
-    let issuing = finding(
-        kind::ISSUING,
-        ConditionStatus::False,
-        "Idle",
-        "no rotation is under way".into(),
-    );
-    let fresh = finding(
-        kind::FRESH,
-        ConditionStatus::True,
-        "NoExpiry",
-        "the value has no renewal time".into(),
-    );
+    let issuing = issued.map_or_else(|| Issuing::default().issuing(), Issuing::issuing);
+    let fresh = match issued {
+        Some(issued) => issued.fresh(now),
+        None => fresh_of_a_reference(findings, now),
+    };
     let all = [ready, issuing, fresh, propagated(findings)];
     CredentialStatus {
         observed_generation: Some(generation),
@@ -96,19 +93,44 @@ fn compose(
         revision: findings.revision,
         secret_version: findings.secret_version.clone(),
         last_rotation_time: match (stored.revision, findings.revision) {
+            (before, Some(revision)) if before != Some(revision) && issued.is_some_and(|it| it.issued.is_some()) => {
+                issued.and_then(|issued| issued.issued)
+            }
             (Some(before), Some(revision)) if before != revision => Some(now),
             _ => stored.last_rotation_time,
         },
         consumers: listed(findings),
-        handled: handled(credential, stored.handled.as_ref()),
+        handled: handled(credential, stored.handled.as_ref(), issued),
         conditions: merge(&stored.conditions, &all, &progress, generation, now),
-        not_before: stored.not_before,
-        not_after: stored.not_after,
-        renewal_time: stored.renewal_time,
-        previous: stored.previous.clone(),
-        pending_secret_name: stored.pending_secret_name.clone(),
-        rotation: stored.rotation.clone(),
+        not_before: issued.map_or(findings.not_before, |issued| issued.not_before),
+        not_after: issued.map_or(findings.not_after, |issued| issued.not_after),
+        renewal_time: issued.and_then(|issued| issued.renewal),
+        previous: issued.and_then(|issued| issued.previous.clone()),
+        pending_secret_name: issued.and_then(|issued| issued.pending.clone()),
+        rotation: issued.and_then(|issued| issued.rotation.clone()),
     }
+}
+
+/// `Fresh` of a value that somebody else renews.
+fn fresh_of_a_reference(findings: &Findings, now: Timestamp) -> Finding {
+    let (status, reason, message) = match findings.not_after {
+        None => (
+            ConditionStatus::True,
+            "NoExpiry",
+            "the value has no renewal time".to_owned(),
+        ),
+        Some(end) if end <= now => (
+            ConditionStatus::False,
+            reason::EXPIRED,
+            format!("the value expired at {end}; whoever writes its Secret has to renew it"),
+        ),
+        Some(end) => (
+            ConditionStatus::True,
+            "Fresh",
+            format!("the value is valid until {end}"),
+        ),
+    };
+    finding(kind::FRESH, status, reason, message)
 }
 
 /// As many consumers as fit; where they do not, those that are behind come first, because they are what one looks for.
@@ -140,7 +162,7 @@ fn propagated(findings: &Findings) -> Finding {
 
 /// A value from a Secret is rotated by whoever writes the Secret: a request to do it is carried out by looking, so that
 /// nobody waits for it in vain.
-fn handled(credential: &Credential, stored: Option<&Handled>) -> Option<Handled> {
+fn handled(credential: &Credential, stored: Option<&Handled>, issued: Option<&Issuing>) -> Option<Handled> {
     let mut handled = stored.cloned().unwrap_or_default();
     let asked = |annotation: &str| {
         credential
@@ -151,7 +173,11 @@ fn handled(credential: &Credential, stored: Option<&Handled>) -> Option<Handled>
             .map(|value| echo(value))
     };
     handled.reconcile = asked(ANNOTATION_RECONCILE).or(handled.reconcile);
-    handled.rotate = asked(ANNOTATION_ROTATE).or(handled.rotate);
+    handled.rotate = match issued {
+        // Carried out once a new value is in use, or once that was given up.
+        Some(issued) => issued.requested.clone().or(handled.rotate),
+        None => asked(ANNOTATION_ROTATE).or(handled.rotate),
+    };
     (handled != Handled::default()).then_some(handled)
 }
 
@@ -169,9 +195,12 @@ fn notices(key: &Key, uid: &str, stored: &CredentialStatus, new: &CredentialStat
         action,
         note,
     };
+    // The steps of a rotation tell of themselves.
+    let tells_of_steps = new.rotation.is_some();
     let mut notices = Vec::new();
     if let (Some(before), Some(revision)) = (stored.revision, new.revision)
         && before != revision
+        && !tells_of_steps
     {
         notices.push(told(
             false,
@@ -189,7 +218,7 @@ fn notices(key: &Key, uid: &str, stored: &CredentialStatus, new: &CredentialStat
         notices.push(told(true, reason, "ReadSecret", now.message.clone()));
     }
     let rotate = |status: &CredentialStatus| status.handled.as_ref().and_then(|handled| handled.rotate.clone());
-    if rotate(stored) != rotate(new) {
+    if rotate(stored) != rotate(new) && !tells_of_steps {
         let note = "the value comes from a Secret; write another value there to rotate it".to_owned();
         notices.push(told(true, "NothingToRotate", "Rotate", note));
     }

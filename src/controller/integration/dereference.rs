@@ -7,10 +7,11 @@ use futures::future::try_join_all;
 use crate::api::integration::{CaRefKind, Integration};
 use crate::cluster::{Cluster, ClusterError};
 use crate::controller::Context;
+use crate::controller::credential::read_current;
 use crate::controller::references::{Source, User};
 use crate::domain::key::Key;
 use crate::domain::plan::{CredentialPlan, Plan};
-use crate::domain::validate::{self, CredentialFound, CredentialProblem, CredentialReference, References, Violation};
+use crate::domain::validate::{CredentialFound, CredentialProblem, CredentialReference, References, Violation};
 use crate::fleet::Fleet;
 
 /// Reads the Credentials with their Secrets, and the certificates. `stored` is the plan that was programmed last.
@@ -74,20 +75,21 @@ async fn credential<C: Cluster, F: Fleet>(
         return Ok(CredentialReference { name, found: None });
     };
     let status = credential.status.clone().unwrap_or_default();
-    let data = context.secret_of(&key, &credential).await?;
-    let mut found = CredentialFound {
-        material: validate::credential(&credential.spec, data.as_ref().map(|data| &data.values)),
-        allowed_hosts: credential.spec.allowed_hosts,
-        // The first revision is 1, so there is no need to wait until somebody has written it down.
-        revision: status.revision.unwrap_or(1),
-        not_after: None,
-        renewable: false,
-    };
-    // A revision stands for one value. A value that the Credential's own reconcile has not given a revision yet waits
-    // for it, which then wakes this Integration; while the Credential is suspended, that may be long.
-    let revised = status.secret_version == data.map(|data| data.version)
-        && status.observed_generation == credential.metadata.generation;
+    let current = read_current(context, &key, &credential).await?;
+    // A revision stands for one value. A value that somebody else wrote and that the Credential's own reconcile has not
+    // given a revision yet waits for it, which then wakes this Integration; while the Credential is suspended, that may be
+    // long. What we issue has its revision written beside it.
+    let revised = current.issued
+        || status.secret_version == current.secret_version
+            && status.observed_generation == credential.metadata.generation;
     let suspended = credential.spec.suspend == Some(true);
+    let mut found = CredentialFound {
+        material: current.material,
+        allowed_hosts: credential.spec.allowed_hosts,
+        revision: current.revision,
+        not_after: current.not_after,
+        renewable: current.renewable,
+    };
     if (suspended || !revised)
         && found.material.is_ok()
         && let Some(programmed) = programmed
@@ -95,6 +97,7 @@ async fn credential<C: Cluster, F: Fleet>(
     {
         found.material = Ok(material.clone());
         found.revision = programmed.revision;
+        found.not_after = programmed.not_after;
     }
     Ok(CredentialReference {
         name,

@@ -48,6 +48,9 @@ pub struct Attempt {
     pub minted: Option<Minted>,
     /// What went wrong since the last step that succeeded.
     pub failed: Option<Failed>,
+    /// How often what it made could not be taken away, once it is given up.
+    #[serde(default)]
+    pub abandoning: u32,
 }
 
 /// How far an attempt has come.

@@ -102,6 +102,7 @@ pub fn attempt() -> Attempt {
         phase: Phase::Intent,
         minted: None,
         failed: None,
+        abandoning: 0,
     }
 }
 

@@ -11,15 +11,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use tidegate::api::FINALIZER_REVOKE;
 use tidegate::api::credential::{Credential, CredentialStatus};
 use tidegate::api::integration::{CircuitState, Health, HealthReason, Integration, IntegrationStatus, TrippedBy};
-use tidegate::cluster::{Change, Cluster, ClusterError, Data, Notice};
+use tidegate::cluster::{Change, Cluster, ClusterError, Data, Held, Keep, Notice};
 use tidegate::controller::{self, ControllerError};
 use tidegate::domain::health::{self, CircuitReport, CredentialReport, EndpointReport, Report};
 use tidegate::domain::key::Key;
 use tidegate::domain::plan::{Material, Plan};
 use tidegate::domain::secret::SecretValue;
 use tidegate::fleet::{Fleet, FleetError, Observation, WorkerState, Workload};
+use tidegate::provider::exchange::Exchange;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +62,10 @@ struct State {
     credentials: BTreeMap<Key, Credential>,
     secrets: BTreeMap<Key, Data>,
     config_maps: BTreeMap<Key, Data>,
+    /// Secrets that the controllers made.
+    held: BTreeMap<Key, Held>,
+    /// How providers are reached.
+    exchange: Option<Arc<dyn Exchange>>,
     undecodable: BTreeMap<Key, i64>,
     workloads: BTreeMap<Key, Workload>,
     workers: BTreeMap<Key, Vec<Worker>>,
@@ -118,6 +124,9 @@ impl Process {
             clock: clock(),
             ..controller::Settings::default()
         };
+        if let Some(exchange) = world.state().exchange.clone() {
+            settings.exchange = exchange;
+        }
         change(&mut settings);
         let task = tokio::spawn(controller::run(ports.clone(), ports, settings, stop.clone()));
         Self { stop, task }
@@ -243,10 +252,52 @@ impl World {
         state.announce(Change::Secret(key.clone()));
     }
 
-    /// Deletes a Credential.
+    /// Deletes a Credential; one with finalizers is only marked.
     pub fn delete_credential(&self, key: &Key) {
         let mut state = self.state();
-        state.credentials.remove(key);
+        let Some(stored) = state.credentials.get_mut(key) else {
+            return;
+        };
+        if stored.metadata.finalizers.iter().flatten().next().is_some() {
+            let now = clock()();
+            stored.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+        } else {
+            state.collect(key);
+        }
+        state.announce(Change::Credential(key.clone()));
+    }
+
+    /// How the controllers that start from now on reach providers.
+    pub fn reach(&self, exchange: Arc<dyn Exchange>) {
+        self.state().exchange = Some(exchange);
+    }
+
+    /// A Secret that a controller made.
+    pub fn held(&self, key: &Key) -> Option<Held> {
+        self.state().held.get(key).cloned()
+    }
+
+    /// All Secrets that controllers made, by name.
+    pub fn all_held(&self) -> BTreeMap<Key, Held> {
+        self.state().held.clone()
+    }
+
+    /// Somebody removes a Secret that a controller made.
+    pub fn delete_held(&self, key: &Key) {
+        let mut state = self.state();
+        state.held.remove(key);
+        state.announce(Change::Secret(key.clone()));
+    }
+
+    /// Sets an annotation of a Credential.
+    pub fn annotate_credential(&self, key: &Key, name: &str, value: &str) {
+        let mut state = self.state();
+        let stored = state.credentials.get_mut(key).unwrap();
+        stored
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(name.into(), value.into());
         state.announce(Change::Credential(key.clone()));
     }
 
@@ -495,6 +546,27 @@ impl State {
         }
     }
 
+    /// What is stored under `key` is `before`.
+    fn expect(&self, key: &Key, before: Option<&Held>) -> Result<(), ClusterError> {
+        let foreign = self.secrets.contains_key(key);
+        let stored = self.held.get(key).map(|held| &held.version);
+        if !foreign && stored == before.map(|held| &held.version) {
+            return Ok(());
+        }
+        Err(ClusterError::Conflict {
+            kind: "Secret",
+            key: key.clone(),
+        })
+    }
+
+    /// Removes a Credential and what it owns, as garbage collection does.
+    fn collect(&mut self, key: &Key) {
+        let Some(gone) = self.credentials.remove(key) else {
+            return;
+        };
+        self.held.retain(|_, held| held.owner != gone.metadata.uid);
+    }
+
     fn adopt(&mut self, key: &Key, workload: &Workload) {
         let wanted = usize::try_from(workload.replicas).unwrap();
         let mut workers = self.workers.remove(key).unwrap_or_default();
@@ -613,8 +685,95 @@ impl Cluster for Ports {
                         key: key.clone(),
                     });
                 }
-                Ok(state.secrets.get(key).cloned())
+                let ours = || {
+                    state.held.get(key).map(|held| Data {
+                        version: held.version.clone(),
+                        values: held
+                            .values
+                            .clone()
+                            .into_iter()
+                            .map(|(key, value)| (key, Some(value)))
+                            .collect(),
+                    })
+                };
+                Ok(state.secrets.get(key).cloned().or_else(ours))
             })
+            .await
+    }
+
+    async fn held(&self, key: &Key) -> Result<Option<Held>, ClusterError> {
+        self.world
+            .read(|state| {
+                let foreign = state.secrets.get(key).map(|data| Held {
+                    uid: String::new(),
+                    version: data.version.clone(),
+                    owner: None,
+                    annotations: BTreeMap::new(),
+                    values: BTreeMap::new(),
+                });
+                Ok(state.held.get(key).cloned().or(foreign))
+            })
+            .await
+    }
+
+    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<Held, ClusterError> {
+        let key = &secret.key;
+        let fail = || failed("Secret", key);
+        let commit = |state: &mut State| {
+            state.expect(key, before)?;
+            state.version += 1;
+            let version = state.version.to_string();
+            let held = Held {
+                uid: before.map_or_else(|| format!("secret-{version}"), |before| before.uid.clone()),
+                version,
+                ..Held::of(secret.manifest())
+            };
+            state.held.insert(key.clone(), held.clone());
+            state.announce(Change::Secret(key.clone()));
+            Ok(held)
+        };
+        self.world.write(format!("Secret {key}"), fail, commit).await
+    }
+
+    async fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+        self.world.read(|state| state.expect(&secret.key, before)).await
+    }
+
+    async fn discard(&self, key: &Key, held: &Held) -> Result<(), ClusterError> {
+        let fail = || failed("Secret", key);
+        let commit = |state: &mut State| {
+            if state.held.contains_key(key) {
+                state.expect(key, Some(held))?;
+                state.held.remove(key);
+                state.announce(Change::Secret(key.clone()));
+            }
+            Ok(())
+        };
+        self.world.write(format!("no Secret {key}"), fail, commit).await
+    }
+
+    async fn set_finalizer(&self, key: &Key, credential: &Credential, present: bool) -> Result<(), ClusterError> {
+        let fail = || failed("Credential", key);
+        let commit = |state: &mut State| {
+            let conflict = || ClusterError::Conflict {
+                kind: "Credential",
+                key: key.clone(),
+            };
+            let Some(stored) = state.credentials.get_mut(key) else {
+                return if present { Err(conflict()) } else { Ok(()) };
+            };
+            if stored.metadata.uid != credential.metadata.uid {
+                return Err(conflict());
+            }
+            stored.metadata.finalizers = present.then(|| vec![FINALIZER_REVOKE.to_owned()]);
+            if !present && stored.metadata.deletion_timestamp.is_some() {
+                state.collect(key);
+            }
+            state.announce(Change::Credential(key.clone()));
+            Ok(())
+        };
+        self.world
+            .write(format!("finalizer of Credential {key}"), fail, commit)
             .await
     }
 

@@ -7,7 +7,7 @@ use kube::Client;
 use tidegate::api::credential::{Credential, CredentialStatus};
 use tidegate::api::integration::{Integration, IntegrationStatus};
 use tidegate::cluster::kubernetes::Kubernetes;
-use tidegate::cluster::{Change, Cluster, ClusterError, Data, Notice};
+use tidegate::cluster::{Change, Cluster, ClusterError, Data, Held, Keep, Notice};
 use tidegate::controller::{self, ControllerError};
 use tidegate::domain::key::Key;
 use tidegate::domain::plan::Plan;
@@ -91,6 +91,26 @@ impl<C: Cluster> Cluster for Scoped<C> {
         status: &CredentialStatus,
     ) -> Result<(), ClusterError> {
         self.port.write_credential_status(key, uid, status).await
+    }
+
+    async fn held(&self, key: &Key) -> Result<Option<Held>, ClusterError> {
+        self.port.held(key).await
+    }
+
+    async fn keep(&self, secret: &Keep, before: Option<&Held>) -> Result<Held, ClusterError> {
+        self.port.keep(secret, before).await
+    }
+
+    async fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+        self.port.rehearse(secret, before).await
+    }
+
+    async fn discard(&self, key: &Key, held: &Held) -> Result<(), ClusterError> {
+        self.port.discard(key, held).await
+    }
+
+    async fn set_finalizer(&self, key: &Key, credential: &Credential, present: bool) -> Result<(), ClusterError> {
+        self.port.set_finalizer(key, credential, present).await
     }
 
     async fn publish(&self, notice: Notice) {

@@ -51,7 +51,7 @@ impl Store {
         })
     }
 
-    pub(super) async fn put_issued(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
+    pub(super) async fn put_issued(&self, secret: &Keep, before: Option<&Held>) -> Result<Held, ClusterError> {
         let _alone = self.shared.issuing.lock().await;
         self.check_issued(&secret.key, before)?;
         if let Some(directory) = self.shared.directory.clone() {
@@ -61,10 +61,10 @@ impl Store {
         let mut state = lock(&self.shared.state);
         state.version += 1;
         let held = stored(Held::of(secret.manifest()), &secret.key, state.version);
-        state.issued.insert(secret.key.clone(), held);
+        state.issued.insert(secret.key.clone(), held.clone());
         drop(state);
         self.shared.outbox.put(Change::Secret(secret.key.clone()));
-        Ok(())
+        Ok(held)
     }
 
     pub(super) async fn remove_issued(&self, key: &Key, held: &Held) -> Result<(), ClusterError> {

@@ -1,0 +1,109 @@
+//! The value of a Credential that is in use now, wherever it is kept.
+
+use jiff::Timestamp;
+
+use crate::api::credential::{Credential, CredentialSpec};
+use crate::cluster::{Cluster, ClusterError};
+use crate::controller::Context;
+use crate::domain::key::Key;
+use crate::domain::plan::Material;
+use crate::domain::rotation::{Record, names, record};
+use crate::domain::validate::{self, CredentialProblem};
+use crate::fleet::Fleet;
+
+/// A value, and what is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurrentValue {
+    /// The value, or why there is none.
+    pub material: Result<Material, CredentialProblem>,
+    /// Its revision; of a value that somebody else wrote, the one in the status.
+    pub revision: i64,
+    /// Its revision is written down together with it, by us.
+    pub issued: bool,
+    /// resourceVersion of the Secret that somebody else wrote.
+    pub secret_version: Option<String>,
+    /// When it ceases to be valid, where that is known.
+    pub not_after: Option<Timestamp>,
+    /// A value that the provider refuses with 401 is replaced by itself, and soon.
+    pub renewable: bool,
+}
+
+/// Reads the value of `credential`: from the issued Secret where we issue it, else from the Secret that the spec names.
+/// The first value of a provider's key that we replace is in the latter, until there is one in the former.
+pub async fn read<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: &Key,
+    credential: &Credential,
+) -> Result<CurrentValue, ClusterError> {
+    let spec = &credential.spec;
+    if spec.issues() {
+        let name = Key::new(key.namespace.clone(), names::issued(spec, &key.name));
+        let held = context.cluster.held(&name).await?;
+        let ours = held.filter(|held| held.owner.is_some() && held.owner == credential.metadata.uid);
+        let record = ours.as_ref().and_then(|held| held.annotations.get(record::ANNOTATION));
+        let record: Option<Record> = record.and_then(|record| serde_json::from_str(record).ok());
+        if let Some((held, record)) = ours.zip(record) {
+            return Ok(CurrentValue {
+                material: unless_expired(validate::issued(spec, &held.values), record.not_after, context.now()),
+                revision: record.revision,
+                issued: true,
+                secret_version: None,
+                not_after: record.not_after,
+                renewable: is_renewable(spec),
+            });
+        }
+    }
+    let Some(name) = validate::secret_name(spec) else {
+        return Ok(CurrentValue {
+            material: Err(missing(spec)),
+            revision: 0,
+            issued: true,
+            secret_version: None,
+            not_after: None,
+            renewable: false,
+        });
+    };
+    let data = context.cluster.secret(&Key::new(key.namespace.clone(), name)).await?;
+    let material = validate::credential(spec, data.as_ref().map(|data| &data.values));
+    let not_after = match &material {
+        Ok(Material::Certificate { chain, .. }) => validate::certificate_times(chain).map(|(_, end)| end),
+        _ => None,
+    };
+    let status = credential.status.as_ref();
+    Ok(CurrentValue {
+        material: unless_expired(material, not_after, context.now()),
+        // The first revision is 1, so there is no need to wait until somebody has written it down.
+        revision: status.and_then(|status| status.revision).unwrap_or(1),
+        issued: false,
+        secret_version: data.map(|data| data.version),
+        not_after,
+        renewable: false,
+    })
+}
+
+/// A value that has expired is none.
+fn unless_expired(
+    material: Result<Material, CredentialProblem>,
+    not_after: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Material, CredentialProblem> {
+    match not_after.filter(|end| *end <= now) {
+        Some(end) if material.is_ok() => Err(CredentialProblem::Expired {
+            message: format!("the value expired at {end}"),
+        }),
+        _ => material,
+    }
+}
+
+/// Tokens are cheap: another one is there in no time.
+fn is_renewable(spec: &CredentialSpec) -> bool {
+    spec.oauth2.is_some() || spec.jwt.is_some()
+}
+
+/// Nothing was issued yet.
+fn missing(spec: &CredentialSpec) -> CredentialProblem {
+    match validate::credential_spec(spec).into_iter().next() {
+        Some(violation) => violation.into(),
+        None => CredentialProblem::NotIssued,
+    }
+}

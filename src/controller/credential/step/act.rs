@@ -1,0 +1,297 @@
+//! The steps that a provider is asked in: a value is made, and tried.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, timeout};
+
+use super::{Taken, backoff, done, may_orphan, notice, rotate, save};
+use crate::cluster::{Cluster, ClusterError};
+use crate::controller::credential::scene::Scene;
+use crate::controller::{Context, ReconcileError, lock};
+use crate::domain::rotation::next::{CALL, LAST};
+use crate::domain::rotation::{Attempt, Class, Failed, Minted, Phase};
+use crate::fleet::Fleet;
+use crate::provider::IssueError;
+use crate::telemetry::controller_metrics;
+
+/// A process that was held up for longer between writing down that it asks and asking does not ask any more: another
+/// one may have taken over.
+const FRESH: Duration = Duration::from_secs(3);
+/// For how long a value that was just made is tried to be saved.
+const SAVING: Duration = Duration::from_secs(60);
+/// Least time until a call that was refused for good is made again though nothing was edited.
+const REFUSED: SignedDuration = SignedDuration::from_mins(10);
+
+/// ACT: that the provider is asked is written down first, and its answer is saved before anything else is done with it.
+pub(super) async fn act<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &mut Scene,
+) -> Result<Taken, ReconcileError> {
+    let Some(mut attempt) = scene.attempt.clone() else {
+        return Ok(done());
+    };
+    if let Some(wait) = context.hold_back(scene) {
+        return Ok(Taken {
+            again: Some(wait),
+            ..Taken::default()
+        });
+    }
+    let begun = Instant::now();
+    let unanswered = attempt.sends > 0;
+    attempt.sends += 1;
+    attempt.sent = Some((context.settings.clock)());
+    attempt.sources.clone_from(&scene.fingerprint);
+    attempt.requested = pressed(scene, &attempt);
+    save(context, scene, attempt.clone()).await?;
+    if begun.elapsed() > FRESH || context.stopping.is_cancelled() {
+        return failed(
+            context,
+            scene,
+            attempt,
+            IssueError::NotSent {
+                reason: "IssueFailed",
+                message: "the controller was held up, and asks again".into(),
+            },
+        )
+        .await;
+    }
+    let mut notices = Vec::new();
+    if unanswered && may_orphan(scene.policy.class) {
+        // An answer that was lost may have left a value behind. Without a way to find it, it is named.
+        let found = context
+            .providers
+            .find(&scene.order(&attempt, (context.settings.clock)()))
+            .await;
+        match found {
+            Ok(Some(ids)) => {
+                for id in ids {
+                    let order = scene.order(&attempt, (context.settings.clock)());
+                    if let Err(error) = context.providers.revoke(&order, None, Some(&id)).await {
+                        return failed(context, scene, attempt, error).await;
+                    }
+                }
+            }
+            Ok(None) => notices.push(notice(
+                scene,
+                true,
+                "OrphanPossible",
+                "Rotate",
+                format!(
+                    "an answer was lost: a value of attempt {} may be alive at the provider; look for it there, or give \
+                     `rotation.steps.find`",
+                    attempt.id
+                ),
+            )),
+            Err(error) => return failed(context, scene, attempt, error).await,
+        }
+    }
+    let now = (context.settings.clock)();
+    let issued = {
+        let order = scene.order(&attempt, now);
+        timeout(CALL + Duration::from_secs(1), context.providers.issue(&order)).await
+    };
+    let issued = issued.unwrap_or_else(|_| {
+        Err(IssueError::Lost {
+            message: "the provider did not answer in time".into(),
+        })
+    });
+    let mut taken = match issued {
+        Ok(minted) => match expired(&minted, (context.settings.clock)()) {
+            Some(error) => failed(context, scene, attempt, error).await?,
+            None => keep(context, scene, attempt, minted).await?,
+        },
+        Err(error) => failed(context, scene, attempt, error).await?,
+    };
+    taken.notices.splice(..0, notices);
+    Ok(taken)
+}
+
+/// A value that cannot be used any more when it comes is none; to ask again at once would bring the same.
+fn expired(minted: &Minted, now: Timestamp) -> Option<IssueError> {
+    let end = minted.not_after?;
+    (end.checked_sub(LAST).unwrap_or(end) <= now).then(|| IssueError::Later {
+        after: None,
+        message: "the value that the provider gave had already expired; look at the provider's clock and lifetime"
+            .into(),
+    })
+}
+
+/// The request for a rotation that this attempt carries out as well.
+fn pressed(scene: &Scene, attempt: &Attempt) -> Option<String> {
+    // Nothing was asked of the provider yet, so what comes is new enough for whoever asked.
+    if attempt.sends == 1 {
+        rotate(scene).or_else(|| attempt.requested.clone())
+    } else {
+        attempt.requested.clone()
+    }
+}
+
+/// Saves what was made, as hard as it takes: this may be the one copy of it.
+async fn keep<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &mut Scene,
+    mut attempt: Attempt,
+    minted: Minted,
+) -> Result<Taken, ReconcileError> {
+    attempt.phase = Phase::Minted;
+    attempt.minted = Some(minted.clone());
+    attempt.failed = None;
+    let deadline = Instant::now() + SAVING;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let error = match save(context, scene, attempt.clone()).await {
+            Ok(()) => return Ok(done()),
+            Err(error) => error,
+        };
+        // The write may have been done although we were told that it failed.
+        if let Ok(held) = context.cluster.held(&scene.pending_key).await {
+            let stored = held.as_ref().and_then(super::super::scene::read_attempt);
+            if stored.as_ref() == Some(&attempt) {
+                (scene.pending, scene.attempt) = (held, stored);
+                return Ok(done());
+            }
+            let untouched = held.as_ref().map(|held| &held.version) == scene.pending.as_ref().map(|held| &held.version);
+            if !untouched {
+                // Somebody else has gone on with this attempt: what we made is one too many.
+                return Ok(give_back(context, scene, &attempt, &minted).await);
+            }
+        }
+        if Instant::now() > deadline {
+            tracing::error!(key = %scene.key, attempt = attempt.id, %error, "a value that was made could not be saved");
+            return Err(error.into());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+/// Takes a value away that nobody will use.
+async fn give_back<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &Scene,
+    attempt: &Attempt,
+    minted: &Minted,
+) -> Taken {
+    if !scene.policy.revokes {
+        return done();
+    }
+    let order = scene.order(attempt, (context.settings.clock)());
+    let value = minted.values.get("value");
+    let Err(error) = context.providers.revoke(&order, value, minted.id.as_deref()).await else {
+        return done();
+    };
+    let name = minted.id.as_deref().unwrap_or(&attempt.id);
+    let note = format!("`{name}` is alive at the provider and used by nobody, and could not be revoked: {error}");
+    Taken {
+        notices: vec![notice(scene, true, "Orphaned", "Rotate", note)],
+        ..done()
+    }
+}
+
+/// TEST: the value is tried before anybody uses it.
+pub(super) async fn test<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &mut Scene,
+) -> Result<Taken, ReconcileError> {
+    let Some(mut attempt) = scene.attempt.clone() else {
+        return Ok(done());
+    };
+    let Some(minted) = attempt.minted.clone() else {
+        return Ok(done());
+    };
+    if let Some(wait) = context.hold_back(scene) {
+        return Ok(Taken {
+            again: Some(wait),
+            ..Taken::default()
+        });
+    }
+    let now = (context.settings.clock)();
+    match context.providers.test(&scene.order(&attempt, now), &minted).await {
+        Ok(()) => {
+            attempt.phase = Phase::Tested;
+            attempt.failed = None;
+            save(context, scene, attempt).await?;
+            Ok(done())
+        }
+        Err(error) => failed(context, scene, attempt, error).await,
+    }
+}
+
+/// Writes down what went wrong, and when it is tried again.
+pub(super) async fn failed<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &mut Scene,
+    mut attempt: Attempt,
+    error: IssueError,
+) -> Result<Taken, ReconcileError> {
+    let now = (context.settings.clock)();
+    let before = attempt.failed.take();
+    let times = before.as_ref().map_or(0, |failed| failed.times) + 1;
+    let intent = attempt.phase == Phase::Intent;
+    // What surely did nothing does not count as a call.
+    if intent && !matches!(error, IssueError::Lost { .. }) {
+        attempt.sends = attempt.sends.saturating_sub(1);
+    }
+    let replay = intent && scene.policy.class == Class::Chained && attempt.sends > 0;
+    let wait = match &error {
+        // Inside the grace period, which is short.
+        _ if replay && times <= 2 => SignedDuration::from_secs(2),
+        IssueError::Later { after: Some(after), .. } => SignedDuration::try_from(*after)
+            .unwrap_or(SignedDuration::from_hours(1))
+            .max(backoff(times, rand::random())),
+        IssueError::Refused { .. } if intent => {
+            let period = scene.policy.period(scene.record.as_ref());
+            SignedDuration::try_from(period)
+                .unwrap_or(SignedDuration::from_hours(24))
+                .max(REFUSED)
+        }
+        _ => backoff(times, rand::random()),
+    };
+    let (reason, permanent): (&str, bool) = match &error {
+        IssueError::NotSent { reason, .. } => (*reason, false),
+        IssueError::Lost { .. } | IssueError::Later { .. } => ("IssueFailed", false),
+        IssueError::Refused { reason, .. } => (*reason, true),
+        IssueError::Reauthorize { .. } => ("ReauthorizationRequired", true),
+    };
+    let next = match &error {
+        IssueError::Reauthorize { .. } => Timestamp::MAX,
+        // A replay that is refused has used the old value up for good.
+        IssueError::Refused { .. } if replay => Timestamp::MAX,
+        _ => now.checked_add(wait).unwrap_or(Timestamp::MAX),
+    };
+    if let IssueError::Later { after: Some(after), .. } = &error
+        && let Some(host) = scene.host()
+    {
+        lock(&context.pace).pause(&host, Instant::now() + (*after).min(Duration::from_secs(3600)));
+    }
+    let message = error.to_string();
+    attempt.failed = Some(Failed {
+        times,
+        last: now.max(attempt.sent.unwrap_or(now)),
+        next,
+        reason: reason.to_owned(),
+        message: message.clone(),
+        permanent,
+    });
+    controller_metrics::rotated(&scene.key, "failure");
+    tracing::warn!(key = %scene.key, attempt = attempt.id, times, reason, %error, "a rotation failed");
+    // Told once for each reason, not with every try.
+    let told = before.is_some_and(|before| before.reason == reason && before.message == message);
+    let warning = match reason {
+        "ReauthorizationRequired" => "ReauthorizationRequired",
+        _ => "RotationFailed",
+    };
+    let notices = if told {
+        Vec::new()
+    } else {
+        vec![notice(scene, true, warning, "Rotate", message)]
+    };
+    match save(context, scene, attempt).await {
+        Ok(()) => {}
+        // Somebody else has gone on; what they know is newer.
+        Err(ClusterError::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Taken { notices, ..done() })
+}

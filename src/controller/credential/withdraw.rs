@@ -1,0 +1,161 @@
+//! A Credential that is being deleted: what we issued is revoked, as far as that can be done in time.
+//!
+//! Workers have lost it by then. The wait for the provider is bounded, because a namespace that cannot be deleted is
+//! worse than a key that is named in an event.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use crate::api::FINALIZER_REVOKE;
+use crate::api::credential::Credential;
+use crate::cluster::{Cluster, Notice, Regarding};
+use crate::controller::{Context, ReconcileError};
+use crate::domain::key::Key;
+use crate::domain::rotation::Phase;
+use crate::fleet::Fleet;
+use crate::provider::IssueError;
+
+use super::scene::{PREVIOUS, Scene};
+use super::step::of_record;
+
+/// For how long a provider that does not answer is tried.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// Revokes, or gives up, and lets the object go.
+pub(super) async fn reconcile<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: Key,
+    credential: Credential,
+) -> Result<Option<Duration>, ReconcileError> {
+    let finalizers = credential.metadata.finalizers.iter().flatten();
+    if !finalizers.into_iter().any(|name| name == FINALIZER_REVOKE) {
+        return Ok(None);
+    }
+    let deleted = credential.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    let scene = Scene::look(context, &key, credential).await?;
+    let now = (context.settings.clock)();
+    let late = deleted.is_none_or(|deleted| now.duration_since(deleted) > PATIENCE);
+    let hands_off = scene.credential.spec.suspend == Some(true);
+    // A spec that cannot be read any more, or hands off: nothing to revoke with, or nothing that may be done.
+    let left = if hands_off || scene.obstacle.is_some() {
+        everything(&scene)
+    } else {
+        revoke_all(context, &scene).await
+    };
+    if !left.is_empty() && !late && !hands_off && scene.obstacle.is_none() {
+        tracing::warn!(%key, left = left.len(), "values of a deleted Credential could not be revoked yet");
+        return Ok(Some(PAUSE));
+    }
+    for (name, why) in left {
+        let note = format!("`{name}` is left alive at the provider: {why}; revoke it there");
+        context
+            .cluster
+            .publish(Notice {
+                regarding: Regarding {
+                    kind: "Credential",
+                    key: key.clone(),
+                    uid: scene.uid.clone(),
+                },
+                warning: true,
+                reason: "Orphaned",
+                action: "Revoke",
+                note,
+            })
+            .await;
+    }
+    context.cluster.set_finalizer(&key, &scene.credential, false).await?;
+    Ok(None)
+}
+
+/// Revokes all that is known; what could not be, by id or attempt, and why.
+///
+/// The value in use comes last: it may be what authorises the others.
+async fn revoke_all<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &Scene) -> Vec<(String, String)> {
+    let mut left = Vec::new();
+    let mut note = |name: String, done: Result<(), IssueError>| {
+        if let Err(error) = done {
+            left.push((name, error.to_string()));
+        }
+    };
+    let now = (context.settings.clock)();
+    let attempt = scene.attempt.as_ref();
+    if let Some(attempt) = attempt {
+        let order = scene.order(attempt, now);
+        let published = scene
+            .record
+            .as_ref()
+            .is_some_and(|record| record.revision >= attempt.revision);
+        match &attempt.minted {
+            Some(minted) if !published => {
+                let name = minted.id.clone().unwrap_or_else(|| attempt.id.clone());
+                let value = minted.values.get("value");
+                note(
+                    name,
+                    context.providers.revoke(&order, value, minted.id.as_deref()).await,
+                );
+            }
+            None if attempt.sends > 0 && attempt.phase == Phase::Intent => match context.providers.find(&order).await {
+                Ok(Some(ids)) => {
+                    for id in ids {
+                        note(id.clone(), context.providers.revoke(&order, None, Some(&id)).await);
+                    }
+                }
+                Ok(None) => note(
+                    format!("attempt {}", attempt.id),
+                    Err(IssueError::Lost {
+                        message: "whether it made a value is not known".into(),
+                    }),
+                ),
+                Err(error) => note(format!("attempt {}", attempt.id), Err(error)),
+            },
+            _ => {}
+        }
+    }
+    let Some(record) = &scene.record else { return left };
+    let made = of_record(scene);
+    let order = scene.order(&made, now);
+    let value = |key: &str| scene.issued.as_ref().and_then(|issued| issued.values.get(key));
+    if let Some(previous) = &record.previous {
+        let name = previous
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("revision {}", previous.revision));
+        let previous_value = value(&format!("{PREVIOUS}value"));
+        let done = context
+            .providers
+            .revoke(&order, previous_value, previous.id.as_deref())
+            .await;
+        note(name, done);
+    }
+    let name = record
+        .id
+        .clone()
+        .unwrap_or_else(|| format!("revision {}", record.revision));
+    note(
+        name,
+        context
+            .providers
+            .revoke(&order, value("value"), record.id.as_deref())
+            .await,
+    );
+    left
+}
+
+/// All that is known, none of it revoked.
+fn everything(scene: &Scene) -> Vec<(String, String)> {
+    let why = "the Credential is suspended or cannot be used as it stands".to_owned();
+    let record = scene.record.iter();
+    let names = record.flat_map(|record| {
+        let current = record
+            .id
+            .clone()
+            .unwrap_or_else(|| format!("revision {}", record.revision));
+        let previous = record.previous.as_ref();
+        let previous = previous.map(|it| it.id.clone().unwrap_or_else(|| format!("revision {}", it.revision)));
+        previous.into_iter().chain([current])
+    });
+    names.map(|name| (name, why.clone())).collect()
+}
