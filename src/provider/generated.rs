@@ -38,10 +38,7 @@ pub fn make(spec: &Generated, fill: &mut dyn FnMut(&mut [u8])) -> SecretValue {
         }
         Encoding::Hex => {
             fill(&mut bytes);
-            let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-            let mut text = String::with_capacity(2 * length);
-            text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]));
-            SecretValue::new(text)
+            SecretValue::new(hex(&bytes))
         }
         Encoding::Alphanumeric => {
             let mut text = String::with_capacity(length);
@@ -53,6 +50,15 @@ pub fn make(spec: &Generated, fill: &mut dyn FnMut(&mut [u8])) -> SecretValue {
             SecretValue::new(text)
         }
     }
+}
+
+/// The bytes in hexadecimal, lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    // As long as it gets, so that no part of a secret stays behind where the text was before.
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]));
+    text
 }
 
 /// The character that a random byte means. Six of its bits decide, and the two values in 64 that stand for nothing are

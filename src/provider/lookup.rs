@@ -18,7 +18,7 @@ pub struct Named<'a> {
     pub key: &'a str,
 }
 
-impl<'a> Named<'a> {
+impl Named<'_> {
     /// The value.
     ///
     /// A Secret that is not there may be on its way; a key that is missing, or a value that is no text or longer than

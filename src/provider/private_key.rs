@@ -1,11 +1,11 @@
 //! Private keys: made here, or read from PEM.
 
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::domain::secret::SecretValue;
 
@@ -45,20 +45,22 @@ pub fn make(kind: KeyKind) -> Result<SecretValue, MakeKeyError> {
     let der = match kind {
         KeyKind::Rsa2048 => {
             let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| MakeKeyError)?;
-            let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| MakeKeyError)?;
-            PrivatePkcs8KeyDer::from(der.as_ref().to_vec())
+            let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_| MakeKeyError)?;
+            der.as_ref().to_vec()
         }
         KeyKind::P256 => {
             let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random);
-            PrivatePkcs8KeyDer::from(document.map_err(|_| MakeKeyError)?.as_ref().to_vec())
+            document.map_err(|_| MakeKeyError)?.as_ref().to_vec()
         }
         KeyKind::Ed25519 => {
             let document = Ed25519KeyPair::generate_pkcs8v1(&random);
-            PrivatePkcs8KeyDer::from(document.map_err(|_| MakeKeyError)?.as_ref().to_vec())
+            document.map_err(|_| MakeKeyError)?.as_ref().to_vec()
         }
     };
-    let pair = rcgen::KeyPair::try_from(&der).map_err(|_| MakeKeyError)?;
-    Ok(SecretValue::new(pair.serialize_pem()))
+    Ok(SecretValue::new(pem::encode_config(
+        &pem::Pem::new("PRIVATE KEY", der),
+        pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF),
+    )))
 }
 
 /// The first private key of a PEM text.

@@ -34,7 +34,7 @@ enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
-    Shared { key: hmac::Key, text: SecretValue },
+    Shared(SecretValue),
 }
 
 /// What is wrong with a key, as what it must be instead.
@@ -99,10 +99,7 @@ impl SigningKey {
         }
         Ok(Self {
             algorithm: JwtAlgorithm::HS256,
-            pair: Pair::Shared {
-                key: hmac::Key::new(hmac::HMAC_SHA256, value.as_bytes()),
-                text: SecretValue::new(value),
-            },
+            pair: Pair::Shared(SecretValue::new(value)),
         })
     }
 
@@ -141,7 +138,10 @@ impl SigningKey {
                 Ok(signature.map_err(|_| SignError)?.as_ref().to_vec())
             }
             Pair::Ed(pair) => Ok(pair.try_sign(message).map_err(|_| SignError)?.as_ref().to_vec()),
-            Pair::Shared { key, .. } => Ok(hmac::sign(key, message).as_ref().to_vec()),
+            Pair::Shared(key) => {
+                let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
+                Ok(hmac::sign(&key, message).as_ref().to_vec())
+            }
         }
     }
 
@@ -149,7 +149,7 @@ impl SigningKey {
     /// no public half.
     pub fn public(&self) -> Option<BTreeMap<String, String>> {
         match &self.pair {
-            Pair::Shared { .. } => None,
+            Pair::Shared(_) => None,
             _ => self.required_members(),
         }
     }
@@ -189,9 +189,7 @@ impl SigningKey {
                 ("crv", "Ed25519".to_owned()),
                 ("x", text(pair.public_key().as_ref())),
             ],
-            Pair::Shared { text: key, .. } => {
-                vec![("kty", "oct".to_owned()), ("k", text(key.expose().as_bytes()))]
-            }
+            Pair::Shared(key) => vec![("kty", "oct".to_owned()), ("k", text(key.expose().as_bytes()))],
         };
         Some(
             members

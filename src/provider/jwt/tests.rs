@@ -80,8 +80,6 @@ fn token_of_every_algorithm_verifies_elsewhere() {
         jwk["alg"] = json!(algorithm);
         let set = json!({"keys": [jwk]});
         assert!(openssl::verifies(&set, token(&minted)), "{algorithm}");
-        let forged = token(&minted).replacen("ey", "eY", 1);
-        assert_eq!(forged.len(), token(&minted).len());
         let (message, signature) = token(&minted).rsplit_once('.').unwrap();
         let forged = format!("{message}x.{signature}");
         assert!(
@@ -157,35 +155,35 @@ fn sources_that_cannot_be_used_are_named() {
     binary.sources.secrets.insert("signing".to_owned(), Some(values));
     let bomb = "-----BEGIN PRIVATE KEY-----\n".repeat(3000);
     let usable = "`spec.jwt.keyRef` must name a usable value: key `key.pem` of Secret `signing` must";
-    for (sample, reason, message) in [
+    for (error, reason, message) in [
         (
-            absent,
+            refusal(&absent),
             "SecretNotFound",
             "`spec.jwt.keyRef`: there is no Secret `signing` in this namespace; create it or name another".to_owned(),
         ),
         (
-            other_key,
+            refusal(&other_key),
             "KeyMissing",
             "`spec.jwt.keyRef`: Secret `signing` has no key `key.pem`; add it or name another".to_owned(),
         ),
         (
-            with_key("RS256", EC),
+            refusal(&with_key("RS256", EC)),
             "InvalidSpec",
             format!("{usable} be an RSA key of 2048 to 8192 bits for RS256"),
         ),
-        (binary, "InvalidSpec", format!("{usable} be text (UTF-8)")),
+        (refusal(&binary), "InvalidSpec", format!("{usable} be text (UTF-8)")),
         (
-            with_key("ES256", &bomb),
+            refusal(&with_key("ES256", &bomb)),
             "InvalidSpec",
             format!("{usable} be at most 64 KiB long"),
         ),
         (
-            with_key("HS256", "short"),
+            refusal(&with_key("HS256", "short")),
             "InvalidSpec",
             format!("{usable} have at least 32 bytes for HS256 (RFC 7518, 3.2)"),
         ),
     ] {
-        match refusal(&sample) {
+        match error {
             IssueError::NotSent {
                 reason: found,
                 message: text,

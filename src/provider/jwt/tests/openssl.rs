@@ -24,10 +24,9 @@ pub fn tag(key: &str, message: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("message");
     std::fs::write(&file, message).unwrap();
-    let key: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
     let output = Command::new("openssl")
         .args(["dgst", "-sha256", "-mac", "HMAC", "-binary", "-macopt"])
-        .arg(format!("hexkey:{key}"))
+        .arg(format!("hexkey:{}", crate::provider::generated::hex(key.as_bytes())))
         .arg(&file)
         .output()
         .unwrap();
