@@ -32,6 +32,8 @@ pub mod template;
 
 #[cfg(test)]
 mod sample;
+pub mod steps;
+pub mod template;
 
 /// What is wanted, and all that is known.
 #[derive(Clone, Copy, Debug)]

@@ -11,4 +11,5 @@ pub mod program;
 pub mod provider;
 pub mod sample;
 pub mod scoped;
+pub mod simulator;
 pub mod workers;
