@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::exchange::{Answer, Exchange};
 use super::extract::{self, Around, Extracted};
 use super::template::{Known, Step};
-use super::{IssueError, Named, Order};
+use super::{IssueError, Named, Order, lookup};
 use crate::api::condition::reason;
 use crate::api::credential::CredentialSpec;
 use crate::api::credential::rotation::{Create, CredentialNameRef, StepCall, StepExpectation, StepRequest, Steps};
@@ -25,19 +25,6 @@ mod outcome;
 pub const VALUE: &str = "value";
 /// Key of the user name in the issued Secret, for `basic`.
 pub const USERNAME: &str = "username";
-
-/// What a provider does with a new value, which decides what can be done about an answer that is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// We choose the value: the same one is given again.
-    A,
-    /// The provider adds a key: what was lost is found and taken away, or is an orphan.
-    B,
-    /// The provider replaces the value at once, and another Credential authorises the call: it is made again.
-    C,
-    /// The provider replaces the value at once, and that value authorises the call: a lost answer is a lost value.
-    D,
-}
 
 /// How a trial of a new value ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,21 +78,6 @@ impl<'a> Given<'a> {
     }
 }
 
-/// What kind of provider the steps of the Credential `name` describe; `None` without steps.
-pub fn class(name: &str, spec: &CredentialSpec) -> Option<Class> {
-    let Steps { create, revoke, .. } = spec.steps()?;
-    let itself = create.credential_ref.as_ref().is_some_and(|it| it.name == name);
-    Some(if create.generate.is_some() {
-        Class::A
-    } else if revoke.is_some() {
-        Class::B
-    } else if itself {
-        Class::D
-    } else {
-        Class::C
-    })
-}
-
 /// What the steps of the Credential `name` refer to: the Credentials that authorise calls, and the Secret with the
 /// first value, which authorises until there is an issued one and has the user name of `basic`.
 pub fn named(name: &str, spec: &CredentialSpec) -> Named {
@@ -142,10 +114,8 @@ pub async fn create(exchange: &dyn Exchange, order: &Order<'_>) -> Result<Minted
     } = &steps(order)?.create;
     let (issued, id, value, not_after) = if generate.is_some() {
         let candidate = order.attempt.candidate.clone();
-        let value = candidate.ok_or_else(|| IssueError::NotSent {
-            reason: reason::ISSUE_FAILED,
-            message: "no value was generated for this attempt; another attempt will have one".to_owned(),
-        })?;
+        let missing = "the attempt has no value to set; delete the pending Secret and another one is made";
+        let value = candidate.ok_or_else(|| lookup::failed(missing))?;
         (order.now, None, value, None)
     } else {
         let (Some(request), Some(extract)) = (request, extract) else {

@@ -18,6 +18,7 @@ mod faults;
 mod fleet;
 mod net;
 mod propagation;
+mod provider_steps;
 mod run;
 mod support;
 mod tidy;

@@ -1,14 +1,11 @@
 //! Who authorises a call: another Credential, or this one with a value of its own.
 
 use crate::api::condition::reason;
-use crate::api::credential::{BasicSecretRef, CredentialSpec, SecretKeyRef};
 use crate::domain::plan::Material;
 use crate::domain::rotation::Minted;
-use crate::domain::validate::{self, CredentialProblem, Values};
+use crate::domain::validate;
 use crate::provider::template::Step;
 use crate::provider::{IssueError, Order};
-
-use super::{USERNAME, VALUE};
 
 /// A Credential that authorises a call.
 pub struct Authorised {
@@ -48,49 +45,19 @@ pub fn authorised(order: &Order<'_>, step: Step, name: &str, own: Option<&Minted
 /// A value of this Credential as it is injected: the one that is given, the one in use, or the first one.
 fn own_material(order: &Order<'_>, own: Option<&Minted>) -> Result<Material, IssueError> {
     let values = own.map(|minted| &minted.values);
-    let issued = values.or(order.current.map(|current| current.values));
-    let material = match issued {
-        Some(values) => {
-            let values: Values = values.iter().map(|(key, it)| (key.clone(), Some(it.clone()))).collect();
-            validate::credential(&from_issued(order.spec), Some(&values))
-        }
+    let material = match values.or(order.current.map(|current| current.values)) {
+        Some(values) => validate::issued(order.spec, values),
         None => {
             let secret = validate::secret_name(order.spec).and_then(|name| order.sources.secrets.get(name));
             validate::credential(order.spec, secret.and_then(Option::as_ref))
         }
     };
-    material.map_err(|problem| match problem {
-        CredentialProblem::SecretNotFound { .. } => IssueError::NotSent {
-            reason: problem.reason(),
-            message: problem.to_string(),
-        },
-        _ => IssueError::Refused {
-            reason: problem.reason(),
-            message: problem.to_string(),
-        },
+    material.map_err(|problem| {
+        let (reason, message) = (problem.reason(), problem.to_string());
+        if problem.stalls() {
+            IssueError::Refused { reason, message }
+        } else {
+            IssueError::NotSent { reason, message }
+        }
     })
-}
-
-/// The spec as if its value stood in a Secret like the issued one, so that it is checked and placed like any other.
-fn from_issued(spec: &CredentialSpec) -> CredentialSpec {
-    let name = "issued".to_owned();
-    let value = SecretKeyRef {
-        name: name.clone(),
-        key: VALUE.to_owned(),
-    };
-    let mut spec = spec.clone();
-    if let Some(api_key) = &mut spec.api_key {
-        api_key.secret_ref = Some(value.clone());
-    }
-    if let Some(bearer) = &mut spec.bearer {
-        bearer.secret_ref = Some(value);
-    }
-    if let Some(basic) = &mut spec.basic {
-        basic.secret_ref = Some(BasicSecretRef {
-            name,
-            username_key: Some(USERNAME.to_owned()),
-            password_key: Some(VALUE.to_owned()),
-        });
-    }
-    spec
 }

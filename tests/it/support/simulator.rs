@@ -308,7 +308,11 @@ impl Exchange for Simulator {
                 method: call.method.to_string(),
                 path: call.url.path().to_owned(),
                 query: call.url.query().unwrap_or_default().to_owned(),
-                headers: call.headers.iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect(),
+                headers: call
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.to_string(), value.expose().to_owned()))
+                    .collect(),
                 body: call.body.map(|body| body.expose().to_owned()).unwrap_or_default(),
             };
             let began = Instant::now();
@@ -360,8 +364,13 @@ async fn serve_one(simulator: Simulator, request: Request<Incoming>) -> Result<R
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     // Hanging up is all that a server can do about an answer that is to be lost.
-    let said = simulator.deliver(asked).await.map_err(|_| std::io::Error::other("hung up"))?;
-    let mut response = Response::builder().status(said.status).header("content-type", "application/json");
+    let said = simulator
+        .deliver(asked)
+        .await
+        .map_err(|_| std::io::Error::other("hung up"))?;
+    let mut response = Response::builder()
+        .status(said.status)
+        .header("content-type", "application/json");
     if let Some(seconds) = said.retry_after {
         response = response.header("retry-after", seconds);
     }

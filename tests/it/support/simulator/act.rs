@@ -76,13 +76,18 @@ impl Asked {
     /// A field of a JSON body that says that it is JSON.
     fn field(&self, name: &str) -> Option<String> {
         let says = self.header("content-type")?;
-        let body: Value = serde_json::from_str(&self.body).ok().filter(|_| says == "application/json")?;
+        let body: Value = serde_json::from_str(&self.body)
+            .ok()
+            .filter(|_| says == "application/json")?;
         body.get(name)?.as_str().map(str::to_owned)
     }
 
     fn form(&self, name: &str) -> Option<String> {
         let says = self.header("content-type")?;
-        once(pairs(&self.body).filter(|_| says == "application/x-www-form-urlencoded"), name)
+        once(
+            pairs(&self.body).filter(|_| says == "application/x-www-form-urlencoded"),
+            name,
+        )
     }
 
     fn basic(&self) -> Option<(String, String)> {
@@ -145,7 +150,11 @@ pub fn act(settings: &Settings, ledger: &mut Ledger, asked: &Asked, now: Duratio
         },
         ("POST", ["regenerate"]) => {
             ledger.end(|it| it.kind == Kind::Regenerated, "replaced", now);
-            shown(settings, 200, ledger.mint(draft(settings, Kind::Regenerated, asked, now), now))
+            shown(
+                settings,
+                200,
+                ledger.mint(draft(settings, Kind::Regenerated, asked, now), now),
+            )
         }
         _ => Said::empty(404),
     }
@@ -181,7 +190,10 @@ fn set_secret(settings: &Settings, ledger: &mut Ledger, asked: &Asked, admin: bo
     if !admin && !asked.presented().is_some_and(|value| live(ledger).contains(&value)) {
         return Said::empty(401);
     }
-    let Some(value) = asked.field("value").filter(|value| value.len() >= settings.least_length) else {
+    let Some(value) = asked
+        .field("value")
+        .filter(|value| value.len() >= settings.least_length)
+    else {
         return Said::empty(422);
     };
     if live(ledger).last() == Some(&value) {
@@ -193,7 +205,11 @@ fn set_secret(settings: &Settings, ledger: &mut Ledger, asked: &Asked, admin: bo
     ledger.mint(draft, now);
     let live = live(ledger);
     let over = &live[..live.len().saturating_sub(settings.live_secrets)];
-    ledger.end(|it| it.kind == Kind::Secret && over.contains(&it.value), "overwritten", now);
+    ledger.end(
+        |it| it.kind == Kind::Secret && over.contains(&it.value),
+        "overwritten",
+        now,
+    );
     Said::empty(200)
 }
 
@@ -219,12 +235,21 @@ fn rotate(settings: &Settings, ledger: &mut Ledger, asked: &Asked, now: Duration
         return Said::empty(401);
     }
     ledger.end(itself, "rotated", now);
-    shown(settings, 200, ledger.mint(draft(settings, Kind::SelfRotating, asked, now), now))
+    shown(
+        settings,
+        200,
+        ledger.mint(draft(settings, Kind::SelfRotating, asked, now), now),
+    )
 }
 
 fn token(settings: &Settings, ledger: &mut Ledger, asked: &Asked, now: Duration) -> Said {
     // RFC 6749, 2.3.1: id and secret are form-encoded inside of Basic.
-    let decoded = |text: &str| pairs(&format!("a={text}")).next().map(|(_, value)| value).unwrap_or_default();
+    let decoded = |text: &str| {
+        pairs(&format!("a={text}"))
+            .next()
+            .map(|(_, value)| value)
+            .unwrap_or_default()
+    };
     let basic = asked.basic().map(|(id, secret)| (decoded(&id), decoded(&secret)));
     let posted = asked.form("client_id").zip(asked.form("client_secret"));
     // RFC 6749, 2.3: not more than one way.
@@ -240,7 +265,9 @@ fn token(settings: &Settings, ledger: &mut Ledger, asked: &Asked, now: Duration)
 
 /// RFC 9700, 4.14.2: a refresh token is spent once, and a second time means that somebody else has it.
 fn refresh(settings: &Settings, ledger: &mut Ledger, asked: &Asked, now: Duration) -> Said {
-    let spent = asked.form("refresh_token").and_then(|value| ledger.refresh(&value).cloned());
+    let spent = asked
+        .form("refresh_token")
+        .and_then(|value| ledger.refresh(&value).cloned());
     let Some(spent) = spent else {
         return Said::error(400, "invalid_grant");
     };

@@ -148,7 +148,9 @@ impl Ledger {
     }
 
     pub(super) fn refresh(&self, value: &str) -> Option<&Issued> {
-        self.issued.iter().find(|it| it.kind == Kind::Refresh && it.value == value)
+        self.issued
+            .iter()
+            .find(|it| it.kind == Kind::Refresh && it.value == value)
     }
 
     /// Neither ended nor expired.
@@ -159,12 +161,15 @@ impl Ledger {
 
     /// Whether a request with `value` is accepted: I1.
     pub fn accepts(&self, value: &str, now: Duration) -> bool {
-        self.live(now).any(|it| it.value == value && it.visible <= now && it.kind != Kind::Refresh)
+        self.live(now)
+            .any(|it| it.value == value && it.visible <= now && it.kind != Kind::Refresh)
     }
 
     /// Refresh tokens that were given for `value`: I5 wants one at most.
     pub fn successors<'a>(&'a self, value: &'a str) -> impl Iterator<Item = &'a Issued> {
-        self.issued.iter().filter(move |it| it.predecessor.as_deref() == Some(value))
+        self.issued
+            .iter()
+            .filter(move |it| it.predecessor.as_deref() == Some(value))
     }
 
     /// How often `route` was called.
@@ -192,13 +197,20 @@ impl Ledger {
         let of_kind = || self.issued.iter().filter(move |it| it.kind == kind);
         let ends = |it: &Issued| it.ended.map(|(at, _)| at).into_iter().chain(it.expires).min();
         // The number only grows when one is born, and those that end at that time have ended.
-        let at = |time: Duration| of_kind().filter(|it| it.born <= time && ends(it).is_none_or(|end| time < end)).count();
+        let at = |time: Duration| {
+            of_kind()
+                .filter(|it| it.born <= time && ends(it).is_none_or(|end| time < end))
+                .count()
+        };
         of_kind().map(|it| at(it.born)).max().unwrap_or_default()
     }
 
     /// Times at which `value` was used and refused.
     pub fn refusals(&self, value: &str) -> Vec<Duration> {
-        let refused = self.uses.iter().filter(|(_, used, accepted)| used == value && !accepted);
+        let refused = self
+            .uses
+            .iter()
+            .filter(|(_, used, accepted)| used == value && !accepted);
         refused.map(|(at, ..)| *at).collect()
     }
 }
@@ -206,6 +218,7 @@ impl Ledger {
 /// The most of `times`, which are in order, within any `period`, its end excluded.
 fn most_within(period: Duration, times: impl Iterator<Item = Duration>) -> usize {
     let times: Vec<Duration> = times.collect();
-    let from = |(index, first): (usize, &Duration)| times[index..].iter().take_while(|at| **at < *first + period).count();
+    let from =
+        |(index, first): (usize, &Duration)| times[index..].iter().take_while(|at| **at < *first + period).count();
     times.iter().enumerate().map(from).max().unwrap_or_default()
 }
