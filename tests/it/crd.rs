@@ -11,6 +11,7 @@ use crate::support::apiserver;
 mod admission;
 mod kinds;
 mod odd;
+mod pages;
 mod schema;
 mod serving;
 mod table;

@@ -5,11 +5,12 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tidegate::api::bounds;
 use tidegate::api::credential::Credential;
 use tidegate::api::integration::Integration;
 use tidegate::domain::validate::{self, Problem, References, Violation};
 
-use super::kinds::KINDS;
+use super::kinds::{CERTIFICATE, JWT, KINDS, OAUTH2, STEPS};
 use super::odd;
 use super::table::{self, Bad, patched};
 use crate::support::apiserver::{self, Place};
@@ -109,6 +110,39 @@ async fn both_judges_agree_on_odd_strings() {
         (CREDENTIAL, "/spec/allowedHosts/0", true, odd::HOSTS),
         (CREDENTIAL, "/spec/apiKey/name", false, odd::SIGNS),
         (CREDENTIAL, "/spec/apiKey/prefix", false, odd::SIGNS),
+        (OAUTH2.good, "/spec/oauth2/tokenURL", true, odd::URLS),
+        (OAUTH2.good, "/spec/oauth2/clientID", false, odd::SIGNS),
+        (OAUTH2.good, "/spec/oauth2/scopes/0", false, odd::SIGNS),
+        (OAUTH2.good, "/spec/oauth2/audience", false, odd::SIGNS),
+        (OAUTH2.good, "/spec/oauth2/resource", false, odd::URLS),
+        (OAUTH2.good, "/spec/rotation/overlap", false, odd::DURATIONS),
+        (OAUTH2.good, "/spec/rotation/windows/0/schedule", true, odd::SCHEDULES),
+        (OAUTH2.good, "/spec/rotation/windows/0/timeZone", true, odd::ZONES),
+        (JWT.good, "/spec/jwt/name", false, odd::SIGNS),
+        (JWT.good, "/spec/jwt/keyID", false, odd::SIGNS),
+        (
+            CERTIFICATE.good,
+            "/spec/certificate/issue/commonName",
+            false,
+            odd::SIGNS,
+        ),
+        (
+            CERTIFICATE.good,
+            "/spec/certificate/issue/dnsNames/0",
+            false,
+            odd::HOSTS,
+        ),
+        (CERTIFICATE.good, "/spec/certificate/issue/uris/0", false, odd::URLS),
+        // What is in `allowedHosts` only we know.
+        (STEPS.good, "/spec/rotation/steps/test/request/url", true, odd::URLS),
+        (STEPS.good, "/spec/rotation/steps/create/request/url", false, odd::URLS),
+        (
+            STEPS.good,
+            "/spec/rotation/steps/create/request/headers/Content-Type",
+            false,
+            odd::SIGNS,
+        ),
+        (STEPS.good, "/spec/rotation/steps/create/extract/id", false, odd::SIGNS),
     ] {
         for odd in odd::anywhere()
             .into_iter()
@@ -135,6 +169,43 @@ async fn both_judges_agree_on_odd_strings() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The same for the names in a map.
+#[tokio::test]
+async fn both_judges_agree_on_odd_names_in_maps() {
+    let place = apiserver::namespace("odd-names").await;
+    let mut found = Vec::new();
+    let names: Vec<String> = [
+        odd::SIGNS,
+        odd::HEADERS,
+        &bounds::RESERVED_PARAMETERS,
+        &bounds::FRAMING_HEADERS,
+    ]
+    .concat()
+    .iter()
+    .map(ToString::to_string)
+    .chain(odd::anywhere())
+    .chain(["a".repeat(128), "a".repeat(129)])
+    .collect();
+    let (mut taken, mut refused) = (0, 0);
+    for (good, pointer) in [
+        (OAUTH2.good, "/spec/oauth2/parameters"),
+        (STEPS.good, "/spec/rotation/steps/create/request/headers"),
+    ] {
+        for name in &names {
+            let mut manifest = patched(good, "{}");
+            *manifest.pointer_mut(pointer).unwrap() = serde_json::json!({ name: "x" });
+            let ours = credential_violations(manifest.clone());
+            let theirs = create(&place, manifest, true).await;
+            if ours.is_empty() == theirs.is_err() {
+                found.push(format!("{pointer} {name:?}: {ours:?} {:?}", theirs.err()));
+            }
+            *(if ours.is_empty() { &mut taken } else { &mut refused }) += 1;
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert!(taken > 20 && refused > 40, "{taken} {refused}");
 }
 
 /// Every entry of `cases` that the API server takes, or refuses without naming the field and what is allowed.

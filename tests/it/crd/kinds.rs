@@ -27,7 +27,8 @@ const SUBJECT: &str =
 const CRON: &str = "must be five fields as in cron";
 const STEP_URL: &str = "must be an absolute URL such as 'https://api.example.com/keys/{{ id }}', in ASCII";
 
-const OAUTH2: Kind = Kind {
+/// `spec.oauth2`.
+pub const OAUTH2: Kind = Kind {
     good: include_str!("kinds/oauth2.yaml"),
     bad: &[
         bad("spec: {oauth2: {grant: null}}", "spec.oauth2.grant", "Required value"),
@@ -334,7 +335,8 @@ const OAUTH2: Kind = Kind {
     ],
 };
 
-const JWT: Kind = Kind {
+/// `spec.jwt`.
+pub const JWT: Kind = Kind {
     good: include_str!("kinds/jwt.yaml"),
     bad: &[
         bad("spec: {jwt: {algorithm: null}}", "spec.jwt.algorithm", "Required value"),
@@ -423,7 +425,8 @@ const JWT: Kind = Kind {
     ],
 };
 
-const CERTIFICATE: Kind = Kind {
+/// `spec.certificate`.
+pub const CERTIFICATE: Kind = Kind {
     good: include_str!("kinds/certificate.yaml"),
     bad: &[
         bad(
@@ -519,7 +522,8 @@ const CERTIFICATE: Kind = Kind {
     ],
 };
 
-const GENERATED: Kind = Kind {
+/// `spec.generated`.
+pub const GENERATED: Kind = Kind {
     good: include_str!("kinds/generated.yaml"),
     bad: &[
         bad(
@@ -554,7 +558,8 @@ const GENERATED: Kind = Kind {
     ],
 };
 
-const STEPS: Kind = Kind {
+/// `spec.rotation.steps`.
+pub const STEPS: Kind = Kind {
     good: include_str!("kinds/steps.yaml"),
     bad: &[
         bad(

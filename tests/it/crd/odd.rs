@@ -260,3 +260,46 @@ pub const SIGNS: &[&str] = &[
     "Bearer ",
     "a  b",
 ];
+
+pub const SCHEDULES: &[&str] = &[
+    "* * * * *",
+    "0 2 * * *",
+    "*/5 0-4,22 1 JAN mon",
+    "0  2 * * *",
+    " 0 2 * * *",
+    "0 2 * * * ",
+    "0 2 * * * *",
+    "0 2 * * * UTC",
+    "@daily    ",
+    "a 2 * * *",
+    "0 2 L * *",
+    "60 2 * * *",
+    "0 2 30 2 *",
+    "0\t2 * * *",
+];
+
+pub const ZONES: &[&str] = &[
+    "UTC",
+    "Etc/UTC",
+    "Etc/GMT+5",
+    "America/Argentina/Buenos_Aires",
+    "a/b/c/d",
+    "/etc/passwd",
+    "../Etc/UTC",
+    "Etc/",
+    "+02:00",
+    "Europe/Berlin ",
+    "Nowhere/Land",
+];
+
+pub const HEADERS: &[&str] = &[
+    "content-type",
+    "Content-Type",
+    "COOKIE",
+    "date",
+    "HOST",
+    "Transfer-encoding",
+    "X_Key",
+    "x-key",
+    "GRANT_TYPE",
+];

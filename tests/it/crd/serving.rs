@@ -8,6 +8,7 @@ use tidegate::api::credential::Credential;
 use tidegate::api::integration::Integration;
 
 use super::admission::create;
+use super::kinds::KINDS;
 use super::table::patched;
 use crate::support::apiserver::{self, Place};
 
@@ -61,6 +62,10 @@ async fn nothing_else_is_defaulted() {
     assert_eq!(stored(&place, full.clone()).await["spec"], full["spec"]);
     let credential = patched(CREDENTIAL, "{}");
     assert_eq!(stored(&place, credential.clone()).await["spec"], credential["spec"]);
+    for (index, kind) in KINDS.iter().enumerate() {
+        let manifest = patched(kind.good, &format!("metadata: {{name: 'kind-{index}'}}"));
+        assert_eq!(stored(&place, manifest.clone()).await["spec"], manifest["spec"]);
+    }
 }
 
 /// What the types read from the server, they write back without a loss.
@@ -80,6 +85,16 @@ async fn the_types_lose_nothing() {
     let credentials: Api<Credential> = place.api();
     let typed = credentials.get("payments-key").await.unwrap();
     assert_eq!(serde_json::to_value(&typed.spec).unwrap(), credential["spec"]);
+    for (index, kind) in KINDS.iter().enumerate() {
+        let name = format!("kind-{index}");
+        let stored = stored(&place, patched(kind.good, &format!("metadata: {{name: '{name}'}}"))).await;
+        let typed = credentials.get(&name).await.unwrap();
+        assert_eq!(serde_json::to_value(&typed.spec).unwrap(), stored["spec"]);
+        credentials
+            .replace(&name, &PostParams::default(), &typed)
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
@@ -234,6 +249,24 @@ async fn integrations_are_selected_by_protocol_and_circuit() {
 }
 
 #[tokio::test]
+async fn credentials_are_selected_by_step() {
+    let place = apiserver::namespace("steps").await;
+    let credentials: Api<Credential> = place.api();
+    for (name, step) in [("idle", "Idle"), ("busy", "Confirm")] {
+        stored(&place, patched(CREDENTIAL, &format!("metadata: {{name: '{name}'}}"))).await;
+        let status = Patch::Merge(json!({"status": {"rotation": {"step": step}}}));
+        credentials
+            .patch_status(name, &PatchParams::default(), &status)
+            .await
+            .unwrap();
+    }
+    let busy = ListParams::default().fields("status.rotation.step!=Idle");
+    let found = credentials.list(&busy).await.unwrap();
+    let names: Vec<_> = found.items.into_iter().filter_map(|item| item.metadata.name).collect();
+    assert_eq!(names, ["busy"]);
+}
+
+#[tokio::test]
 async fn an_integration_scales() {
     let place = apiserver::namespace("scale").await;
     stored(&place, patched(MINIMAL, "{}")).await;
@@ -293,6 +326,37 @@ async fn the_fullest_status_is_taken() {
     write_status(&place, "minimal", status.clone()).await;
     let integrations: Api<Integration> = place.api();
     let typed = integrations.get("minimal").await.unwrap();
+    assert_eq!(serde_json::to_value(typed.status.unwrap()).unwrap(), status);
+}
+
+#[tokio::test]
+async fn the_fullest_status_of_a_credential_is_taken() {
+    let place = apiserver::namespace("credential-status").await;
+    stored(&place, patched(CREDENTIAL, "{}")).await;
+    let time = "2026-11-22T10:00:00Z";
+    let status = json!({
+        "observedGeneration": 1,
+        "type": "APIKey",
+        "revision": 7,
+        "secretVersion": "4711",
+        "previous": {"revision": 6, "validUntil": time},
+        "pendingSecretName": "payments-key-v8",
+        "rotation": {
+            "step": "Wait", "reason": "IntervalElapsed", "attempt": "0".repeat(36), "failedAttempts": 3,
+            "lastFailureTime": time, "nextAttemptTime": time,
+        },
+        "notBefore": time, "notAfter": time, "renewalTime": time, "lastRotationTime": time,
+        "consumers": [{"name": "payments-api", "revision": 6}],
+        "handled": {"rotate": "1", "reconcile": "2"},
+        "conditions": [{
+            "type": "Ready", "status": "False", "reason": "IssueFailed", "message": "m".repeat(1024),
+            "observedGeneration": 1, "lastTransitionTime": time,
+        }],
+    });
+    let credentials: Api<Credential> = place.api();
+    let patch = Patch::Merge(json!({ "status": status }));
+    let params = PatchParams::default();
+    let typed = credentials.patch_status("payments-key", &params, &patch).await.unwrap();
     assert_eq!(serde_json::to_value(typed.status.unwrap()).unwrap(), status);
 }
 
