@@ -12,6 +12,7 @@
 
 pub mod attempt;
 pub mod names;
+mod cap;
 pub mod next;
 pub mod policy;
 pub mod record;
@@ -24,6 +25,14 @@ pub use record::{Previous, Record};
 
 #[cfg(test)]
 mod tests;
+
+/// The part of a hash of sources that decides over a value that follows them: what stands after a `:`, or all of it.
+///
+/// A refresh token that was put in the place of another one begins a new chain of values; a client's secret that was
+/// exchanged must not, since the chain would begin again with a token that was used up long ago.
+pub fn root(sources: &str) -> &str {
+    sources.split_once(':').map_or(sources, |(_, root)| root)
+}
 
 /// Why a value is replaced: a closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -26,11 +26,12 @@ pub struct Attempt {
     pub candidate_number: u32,
     /// What of the spec decides over the value, as a hash.
     pub spec: String,
-    /// What the value is made from, as a hash.
+    /// What the value is made from, as a hash: as of the last try, which writes it down before it begins.
     pub sources: String,
     /// Why the value is replaced.
     pub reason: Reason,
-    /// The `tidegate.dev/rotate` annotation that this attempt answers.
+    /// The `tidegate.dev/rotate` annotation that this attempt answers: as of the last try before which no call was without
+    /// an answer.
     pub requested: Option<String>,
     /// When it was written down.
     pub created: Timestamp,
@@ -38,9 +39,10 @@ pub struct Attempt {
     pub paid_until: Timestamp,
     /// The value, where we choose it: the provider is given the same one however often it is asked.
     pub candidate: Option<SecretValue>,
-    /// How often the provider may have been asked: counted up before it is.
+    /// How often the provider may have acted: counted up before it is asked, and down again where it surely did not.
     pub sends: u32,
-    /// When it was asked last.
+    /// When it was asked last, of the calls that `sends` counts: where a call is not counted any more, this is when the one
+    /// before it was. A grace period is counted from here.
     pub sent: Option<Timestamp>,
     /// How far it has come.
     pub phase: Phase,

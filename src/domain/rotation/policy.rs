@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Record;
 use super::window::{self, Opening};
+use super::{Record, root};
 use crate::api::credential::oauth2::Grant;
 use crate::api::credential::rotation::Steps;
 use crate::api::credential::{CredentialSpec, CredentialType};
@@ -13,8 +13,8 @@ use crate::domain::hash;
 
 /// Percent of the lifetime after which a value is renewed, where the spec does not say.
 const RENEW_AT: i32 = 66;
-/// Renewals are spread over this share of the lifetime or interval, in percent, by the Credential's UID: what was
-/// issued together is not renewed together.
+/// Renewals are early by up to this share of the time until then, in percent, by the Credential's UID: what was issued
+/// together is not renewed together.
 const SPREAD: u32 = 6;
 /// How long a previous value stays valid, where the spec does not say and it does not expire by itself.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
@@ -54,6 +54,8 @@ pub struct Policy {
     pub tests: bool,
     /// The previous value is to be taken away at the provider.
     pub revokes: bool,
+    /// The provider goes by a new value as soon as there is one, and may refuse the one in use from then on.
+    pub takes_effect: bool,
     /// The previous value is kept beside the current one.
     pub keeps_previous: bool,
     /// The first value is in a Secret that somebody else wrote: no value of ours is no reason to issue one.
@@ -92,6 +94,11 @@ impl Policy {
                 .collect(),
             tests: steps.is_some_and(|steps| steps.test.is_some()),
             revokes,
+            takes_effect: match class {
+                Class::Free | Class::Added => false,
+                Class::Ours => steps.is_some(),
+                Class::Replaced | Class::Chained => true,
+            },
             keeps_previous: revokes || !overlap.is_zero(),
             has_first: has_first(spec),
             follows_sources: follows_sources(spec),
@@ -101,13 +108,18 @@ impl Policy {
         }
     }
 
+    /// What is made from `sources` is useless, or out of date, where they are `others` now.
+    pub fn follows(&self, sources: &str, others: &str) -> bool {
+        self.follows_sources && root(sources) != root(others)
+    }
+
     /// When the value of `record` is to be renewed by itself; `None`: never.
     pub fn renewal(&self, record: &Record) -> Option<Timestamp> {
         let due = |span: Duration, percent: u32| {
-            // In the thousandth of a percent; a span of 2^53 ms is 285,000 years.
-            let early = u64::from(SPREAD * self.spread);
-            let share = (u64::from(percent) * 1000).saturating_sub(early).max(1000);
-            let millis = u64::try_from(span.as_millis()).ok()?.checked_mul(share)? / 100_000;
+            // In the ten-millionth, so that `renewAt: 1` is spread as well. A span of 10^7 years is 3 * 10^17 ms: it is
+            // multiplied in 128 bits.
+            let share = u128::from(percent) * u128::from(100_000 - SPREAD * self.spread);
+            let millis = u64::try_from(span.as_millis() * share / 10_000_000).ok()?;
             record.issued.checked_add(Duration::from_millis(millis)).ok()
         };
         let lifetime = record
