@@ -49,6 +49,8 @@ fn plan(upstream: SocketAddr) -> Result<Plan, String> {
         }),
         allowed_hosts: vec!["127.0.0.1".into()],
         revision: 1,
+        not_after: None,
+        renewable: false,
     };
     let name = "key".to_owned();
     let references = References {
