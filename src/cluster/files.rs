@@ -190,6 +190,8 @@ impl Follower {
     /// Puts all objects into the store; everything that is wrong, in the order of the files.
     fn publish(&self, now: Timestamp) -> Vec<Problem> {
         let (objects, _) = self.unique();
+        // First, so that what is told of an object can say where it stands.
+        self.store.locate(self.places());
         self.store.replace(objects, now);
         self.all_problems()
     }
@@ -204,6 +206,18 @@ impl Follower {
             })
         });
         of_files.chain(duplicates).collect()
+    }
+
+    /// Where each object begins, as `file:line`.
+    fn places(&self) -> BTreeMap<Identity, String> {
+        let mut places = BTreeMap::new();
+        for (path, _) in self.disk.files() {
+            for (line, object) in self.objects.get(path).into_iter().flatten() {
+                let place = || format!("{}:{line}", path.display());
+                places.entry(object.identity()).or_insert_with(place);
+            }
+        }
+        places
     }
 
     /// Every object once, in the order of the files, and those refused because another of that name came first.

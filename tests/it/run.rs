@@ -161,6 +161,20 @@ async fn a_bad_object_is_told_by_file_line_and_field_and_stops_no_other() {
 }
 
 #[tokio::test]
+async fn what_only_the_reconcile_sees_is_told_with_its_file_too() {
+    // The Credential allows 127.0.0.1 alone.
+    let all = integration("far", "http://192.0.2.1", "Header") + "---\n" + &secret("far", "value");
+    let program = Program::with_files(&[("far.yaml", &all)], "info").await;
+    program
+        .until("the host is refused", async |program: &Program| {
+            let told = program.stderr();
+            let line = told.lines().find(|line| line.contains("HostNotAllowed"))?;
+            line.contains("far.yaml:1").then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn an_integration_that_is_taken_out_of_the_files_is_served_no_more() {
     let seen = Provider::start(async |_| (200, "good")).await;
     let all = integration("a", &seen.url(""), "Header") + "---\n" + &secret("a", "value");

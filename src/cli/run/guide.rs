@@ -54,9 +54,10 @@ Try this in another terminal and watch the table below.
 1. Call the API. You give no key; Tidegate adds it:
      curl -i {call}
 
-2. Break the provider and call again. After three failures the circuit opens, and Tidegate answers at once:
+2. Break the provider and call twice. Three failed attempts, which one call makes, open the circuit; the second call
+   is answered by Tidegate, at once:
      curl -X POST http://{provider}/control/break
-     curl -i {call}
+     curl -i {call}; curl -i {call}
 
 3. Mend it, wait for five seconds and call again. One trial is let through, and the circuit closes:
      curl -X POST http://{provider}/control/mend; sleep 5

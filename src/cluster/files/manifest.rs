@@ -29,7 +29,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Integration, Self::Credential, Self::Secret, Self::ConfigMap];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Integration, Self::Credential, Self::Secret, Self::ConfigMap];
 
     /// As it is written.
     pub fn name(self) -> &'static str {

@@ -10,8 +10,10 @@ use serde_json::{Map, Value as Json};
 
 use super::spelling::nearest;
 use super::tree::{Entry, Node, Value};
+use words::{demand, hint, kind_of_type, kind_of_value};
 
 mod kinds;
+mod words;
 
 pub use kinds::{CONFIG_MAP, CREDENTIAL, INTEGRATION, SECRET};
 
@@ -42,6 +44,11 @@ impl Schema {
         let mut patterns = HashMap::new();
         collect_patterns(&root, &mut patterns);
         Self { root, patterns }
+    }
+
+    /// Whether `text` is as `pattern` wants it, which is one of this schema.
+    fn matches(&self, pattern: &str, text: &str) -> bool {
+        self.patterns.get(pattern).is_none_or(|regex| regex.is_match(text))
     }
 
     /// The manifest as JSON, defaults filled in and nulls left out, or everything that is wrong with it.
@@ -125,11 +132,21 @@ impl Check<'_> {
             }
             (_, None) => Json::Null,
             (found, Some(wanted)) => {
-                let quote = match (found, wanted) {
-                    (Value::Number(_) | Value::Bool(_), "string") => "; put it in quotes",
-                    _ => "",
+                let mut message = format!("must be {}, not {}", kind_of_type(wanted), kind_of_value(found));
+                let as_text = match found {
+                    Value::Number(number) => Some(number.to_string()),
+                    Value::Bool(value) => Some(value.to_string()),
+                    _ => None,
                 };
-                let message = format!("must be {}, not {}{quote}", kind_of_type(wanted), kind_of_value(found));
+                if let (Some(text), "string") = (as_text, wanted) {
+                    match schema["pattern"].as_str() {
+                        // Quotes alone would not help `request: 30`.
+                        Some(pattern) if !self.schema.matches(pattern, &text) => {
+                            message = format!("must {}, not {}", demand(pattern), kind_of_value(found));
+                        }
+                        _ => message.push_str("; put it in quotes"),
+                    }
+                }
                 self.find(path, node.line, message);
                 Json::Null
             }
@@ -153,8 +170,7 @@ impl Check<'_> {
                     map.insert(entry.key.clone(), entry.node.to_json());
                 }
                 None => {
-                    let near = known.and_then(|known| nearest(&entry.key, known.keys()));
-                    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                    let hint = known.map(|known| hint(&entry.key, known)).unwrap_or_default();
                     self.find(&path, entry.line, format!("no such field{hint}"));
                 }
             }
@@ -224,15 +240,9 @@ impl Check<'_> {
             return;
         }
         if let Some(pattern) = schema["pattern"].as_str()
-            && self
-                .schema
-                .patterns
-                .get(pattern)
-                .is_some_and(|regex| !regex.is_match(text))
+            && !self.schema.matches(pattern, text)
         {
-            let meaning = kinds::MEANINGS.iter().find(|(of, _)| *of == pattern);
-            let wanted = meaning.map_or_else(|| format!("match `{pattern}`"), |(_, words)| format!("be {words}"));
-            self.find(path, line, format!("must {wanted}"));
+            self.find(path, line, format!("must {}", demand(pattern)));
             return;
         }
         self.size(
@@ -294,28 +304,6 @@ fn fill_defaults(schema: &Json, value: &mut Json) {
         if let Some(value) = map.get_mut(name) {
             fill_defaults(schema, value);
         }
-    }
-}
-
-fn kind_of_type(name: &str) -> &'static str {
-    match name {
-        "object" => "an object (`field: value` lines)",
-        "array" => "a list (`- item` lines)",
-        "string" => "a string",
-        "boolean" => "true or false",
-        "integer" => "a whole number",
-        _ => "a number",
-    }
-}
-
-fn kind_of_value(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "empty",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::List(_) => "a list",
-        Value::Map(_) => "an object",
     }
 }
 

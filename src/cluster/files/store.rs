@@ -27,6 +27,7 @@ pub struct Store {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
+    places: Mutex<BTreeMap<Identity, String>>,
     outbox: Outbox,
     touched: watch::Sender<u64>,
     /// Where what is issued is kept; `None`: nowhere, it is gone with the process.
@@ -109,6 +110,20 @@ impl Store {
         }
         drop(state);
         self.announce(changed);
+    }
+
+    /// Says where objects stand (`file:line`), for people who read what is wrong with them.
+    pub fn locate(&self, places: BTreeMap<Identity, String>) {
+        *lock(&self.shared.places) = places;
+    }
+
+    /// Where an object stands, if that is known.
+    fn place(&self, notice: &Notice) -> Option<String> {
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == notice.regarding.kind)?;
+        let key = notice.regarding.key.clone();
+        lock(&self.shared.places).get(&Identity { kind, key }).cloned()
     }
 
     /// Stores one object, new or edited.
@@ -325,6 +340,8 @@ impl Cluster for Store {
     }
 
     async fn publish(&self, notice: Notice) {
+        // Only where a person has to open the file.
+        let file = notice.warning.then(|| self.place(&notice)).flatten();
         let Notice {
             regarding,
             warning,
@@ -334,7 +351,7 @@ impl Cluster for Store {
         } = notice;
         let (kind, namespace, name) = (regarding.kind, &*regarding.key.namespace, &*regarding.key.name);
         if warning {
-            tracing::warn!(kind, namespace, name, reason, action, "{note}");
+            tracing::warn!(kind, namespace, name, reason, action, file, "{note}");
         } else {
             tracing::info!(kind, namespace, name, reason, action, "{note}");
         }

@@ -55,6 +55,16 @@ fn a_finding_names_line_and_field_and_what_is_allowed() {
         ),
         (
             "limit: 3",
+            "jitter: 3",
+            "9: spec.retries.jitter: no such field; there are backoff, budget, limit, methods, retryAfterMax, statuses",
+        ),
+        (
+            "limit: 3",
+            "backoff: {base: 30}",
+            "9: spec.retries.backoff.base: must be a duration of one to four parts such as `1h30m`, `10s` or `250ms`, not a number",
+        ),
+        (
+            "limit: 3",
             "limit: '3'",
             "9: spec.retries.limit: must be a whole number, not a string",
         ),
