@@ -1,6 +1,6 @@
 //! A credential in use: until when it may be sent, and what the provider says of it.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// that answers 401 to some requests whatever the credential, must not slow down every call.
 const REST: Duration = Duration::from_secs(60);
 
+/// Who sent the request that the provider answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// An application.
+    Caller,
+    /// We, about its health.
+    Probe,
+}
+
 /// A credential of a plan.
 #[derive(Debug)]
 pub struct Credential {
@@ -34,6 +43,8 @@ pub struct Credential {
 struct Word {
     /// 401 or 403, if that was its last word; else 0.
     refusal: AtomicU16,
+    /// Whether it was said to a caller.
+    to_caller: AtomicBool,
     /// When callers last began to wait for the next revision.
     waits: Mutex<Option<Instant>>,
 }
@@ -112,12 +123,19 @@ impl Credential {
     }
 
     /// The provider answered a request that carried it. Says whether that changed anything.
-    pub fn note_answer(&self, status: StatusCode) -> bool {
+    pub fn note_answer(&self, status: StatusCode, asker: Asker) -> bool {
+        if !tells(status, asker, self.word.to_caller.load(Ordering::Relaxed)) {
+            return false;
+        }
         let refusal = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => status.as_u16(),
             _ => 0,
         };
-        // A plain load first: the common answer changes nothing, and a swap would move the cache line between cores.
+        let to_caller = refusal != 0 && asker == Asker::Caller;
+        // Plain loads first: the common answer changes nothing, and a swap would move the cache line between cores.
+        if self.word.to_caller.load(Ordering::Relaxed) != to_caller {
+            self.word.to_caller.store(to_caller, Ordering::Relaxed);
+        }
         if self.word.refusal.load(Ordering::Relaxed) == refusal {
             return false;
         }
@@ -142,6 +160,14 @@ impl Credential {
             _ => None,
         }
     }
+}
+
+/// Whether an answer says anything of a credential, of which the last refusal was said to a caller or not.
+///
+/// Many a health check asks for no credential, so a probe that succeeds does not outweigh callers who are turned away: the
+/// condition would say that all is well while every call fails. A server error says nothing of it either.
+fn tells(status: StatusCode, asker: Asker, refused_to_caller: bool) -> bool {
+    !status.is_server_error() && (asker == Asker::Caller || !refused_to_caller)
 }
 
 impl Word {
@@ -223,16 +249,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_provider_said_holds_for_its_revision_alone() {
         let first = Credential::new(plan(1, None), None, now());
-        assert!(first.note_answer(StatusCode::FORBIDDEN));
-        assert!(!first.note_answer(StatusCode::FORBIDDEN));
+        assert!(first.note_answer(StatusCode::FORBIDDEN, Asker::Caller));
+        assert!(!first.note_answer(StatusCode::FORBIDDEN, Asker::Caller));
         let same = Credential::new(plan(1, None), Some(&first), now());
         assert_eq!(same.refusal(), Some(403));
-        assert!(same.note_answer(StatusCode::UNAUTHORIZED));
+        assert!(same.note_answer(StatusCode::UNAUTHORIZED, Asker::Caller));
         assert_eq!(first.refusal(), Some(401), "both plans are about the same value");
         let next = Credential::new(plan(2, None), Some(&same), now());
         assert_eq!(next.refusal(), None);
-        assert!(same.note_answer(StatusCode::NOT_FOUND));
+        assert!(same.note_answer(StatusCode::NOT_FOUND, Asker::Caller));
         assert_eq!(first.refusal(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_clears_what_a_probe_found_and_no_more() {
+        use Asker::{Caller, Probe};
+        let credential = Credential::new(plan(1, None), None, now());
+        for (asker, status, refusal) in [
+            (Probe, 403, Some(403)),
+            (Probe, 500, Some(403)),
+            (Probe, 200, None),
+            (Caller, 401, Some(401)),
+            (Probe, 200, Some(401)),
+            (Probe, 403, Some(401)),
+            (Caller, 503, Some(401)),
+            (Caller, 404, None),
+            (Probe, 401, Some(401)),
+            (Caller, 401, Some(401)),
+            (Probe, 204, Some(401)),
+            (Caller, 200, None),
+        ] {
+            credential.note_answer(StatusCode::from_u16(status).unwrap(), asker);
+            assert_eq!(credential.refusal(), refusal, "{asker:?} {status}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -243,8 +292,8 @@ mod tests {
                 .patience()
                 .map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
         };
-        let refused = || credential.note_answer(StatusCode::UNAUTHORIZED);
-        credential.note_answer(StatusCode::FORBIDDEN);
+        let refused = || credential.note_answer(StatusCode::UNAUTHORIZED, Asker::Caller);
+        credential.note_answer(StatusCode::FORBIDDEN, Asker::Caller);
         assert_eq!(wait(), Duration::ZERO, "a 403 is not mended by another value");
         refused();
         assert_eq!(wait(), PATIENCE);
@@ -252,13 +301,13 @@ mod tests {
         refused();
         assert_eq!(wait(), Duration::from_secs(2), "whoever comes later waits less");
         tokio::time::advance(Duration::from_secs(30)).await;
-        credential.note_answer(StatusCode::OK);
+        credential.note_answer(StatusCode::OK, Asker::Caller);
         refused();
         assert_eq!(wait(), Duration::ZERO);
         tokio::time::advance(Duration::from_secs(30)).await;
         refused();
         assert_eq!(wait(), Duration::ZERO, "it was refused all the time");
-        credential.note_answer(StatusCode::OK);
+        credential.note_answer(StatusCode::OK, Asker::Caller);
         refused();
         assert_eq!(wait(), PATIENCE, "it worked in between");
     }

@@ -24,6 +24,7 @@ use crate::domain::plan::ProbePlan;
 use crate::domain::probing::Finding;
 
 use super::body::outgoing::Outgoing;
+use super::credential::Asker;
 use super::endpoint::Endpoint;
 use super::expression::{self, Certificate, Expression, ExpressionError, Seen};
 use super::layer::authenticate::authenticate;
@@ -108,7 +109,7 @@ async fn probe(
     };
     let status = response.status();
     if plan.use_credential {
-        stack.note_credentials(endpoint, &method, status);
+        stack.note_credentials(endpoint, &method, status, Asker::Probe);
     }
     let code = status.as_u16();
     if !plan

@@ -8,7 +8,7 @@ use tidegate::api::integration::{CircuitState, Health, HealthReason};
 use tidegate::domain::plan::{Plan, ProbePlan};
 
 use crate::support::dataplane::{Dataplane, api_key, plan, problem};
-use crate::support::provider::{Provider, Reply, answer, eventually};
+use crate::support::provider::{Provider, Reply, Seen, answer, eventually};
 
 fn probing(urls: &[String]) -> Plan {
     let mut plan = plan(urls);
@@ -199,6 +199,25 @@ async fn a_probe_whose_credential_is_refused_says_so_of_the_credential() {
     worker
         .credential(|credential| credential.rejected_status == Some(403))
         .await;
+}
+
+#[tokio::test]
+async fn a_probe_that_needs_no_credential_does_not_clear_one_that_callers_see_refused() {
+    let provider = Provider::start(|seen: Seen| {
+        let status = if seen.uri.path() == "/healthz" { 200 } else { 401 };
+        async move { status }
+    })
+    .await;
+    let mut plan = probing(&[provider.url("")]);
+    plan.credentials = vec![api_key(1, "s3cret")];
+    let worker = Dataplane::start([plan]);
+    assert_eq!(worker.get("/call").await.status(), 401);
+    worker
+        .credential(|credential| credential.rejected_status.is_some())
+        .await;
+    let probes = provider.seen().len();
+    eventually("three more probes", || provider.seen().len() > probes + 3).await;
+    assert!(worker.credential(|_| true).await.rejected_status.is_some());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::domain::breaker::Guard;
 use crate::domain::classify::{self, Ending, Fault, Outcome};
 use crate::domain::health::{self, CredentialReport, Report};
 use crate::telemetry::worker_metrics::AttemptOutcome;
-use crate::worker::credential::Credential;
+use crate::worker::credential::{Asker, Credential};
 use crate::worker::endpoint::Endpoint;
 use crate::worker::layer::fault::Unanswered;
 use crate::worker::standing::Standing;
@@ -45,15 +45,15 @@ impl Stack {
         if matches!(outcome, Outcome::Success | Outcome::CallerError | Outcome::Unauthorized) {
             standing.served();
         }
-        self.note_credentials(endpoint, method, status);
+        self.note_credentials(endpoint, method, status, Asker::Caller);
     }
 
     /// A request with `method` that carried the endpoint's credentials was answered.
-    pub fn note_credentials(&self, endpoint: &Endpoint, method: &Method, status: StatusCode) {
+    pub fn note_credentials(&self, endpoint: &Endpoint, method: &Method, status: StatusCode, asker: Asker) {
         // Each is to learn of it, also after one that has.
         let mut changed = false;
         for credential in self.carried(endpoint, method) {
-            changed |= credential.note_answer(status);
+            changed |= credential.note_answer(status, asker);
         }
         if changed {
             self.bulletin.publish();
