@@ -35,7 +35,11 @@ fn plan(upstream: SocketAddr) -> Result<Plan, String> {
             "generation": 1,
         },
         "spec": {
-            "endpoints": [{"name": "primary", "url": format!("http://{upstream}")}],
+            "endpoints": [
+                {"name": "primary", "url": format!("http://{upstream}")},
+                // Never asked. It is there for what TLS costs in memory: nearly every provider is behind it.
+                {"name": "spare", "url": "https://127.0.0.1:1", "priority": 1},
+            ],
             "credentialRefs": [{"name": "key"}],
         },
     }))

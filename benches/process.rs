@@ -1,8 +1,14 @@
 //! A program under measurement: started, watched from outside by what the kernel tells of it, and ended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+/// The program that is measured: the one that was built with the benchmark, or another that `TIDEGATE_PROGRAM` names, such
+/// as the static one that the image has.
+pub fn program() -> PathBuf {
+    std::env::var_os("TIDEGATE_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_tidegate").into(), PathBuf::from)
+}
 
 /// A running program; killed when dropped.
 pub struct Process {
@@ -41,7 +47,7 @@ impl Process {
         self.family()?.iter().map(|stat| status_bytes(stat.pid, "VmRSS:")).sum()
     }
 
-    /// The part of it that is not the program's own file, and so not shared with others that run it.
+    /// The part of it that was written to, and so is not shared with others that run the same file.
     pub fn anonymous(&self) -> std::io::Result<u64> {
         self.family()?
             .iter()

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::Outcome;
 use crate::players;
-use crate::process::{Process, mebibytes};
+use crate::process::{Process, mebibytes, program};
 use crate::server::Server;
 
 /// Where the Integrations are spread over.
@@ -107,7 +107,7 @@ pub async fn measure() -> Outcome {
 }
 
 fn start(server: &Server) -> Outcome<Process> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let mut command = Command::new(program());
     command.env("KUBECONFIG", &server.kubeconfig);
     command.args(["controller", "--namespace", HOME, "--worker-image", "tidegate:bench"]);
     command.args(["--admin", "127.0.0.1:0", "--log-level", "warn"]);

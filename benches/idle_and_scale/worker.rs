@@ -1,26 +1,33 @@
 //! One worker.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::process::{Process, mebibytes, median, pause};
+use crate::process::{Process, mebibytes, median, pause, program};
 use crate::{Outcome, plan};
 
 const STARTS: usize = 15;
 /// How long a worker is left alone before its memory is read.
 const IDLE: Duration = Duration::from_secs(3);
 
+/// Callers at a time under load.
+const CALLERS: usize = 64;
+/// Requests of each, one after the other.
+const CALLS: usize = 50;
+
 /// Starts it again and again, and prints.
 pub fn measure() -> Outcome {
     let upstream = upstream()?;
     let directory = tempfile::tempdir()?;
     let plan = plan::write(upstream, directory.path())?;
-    let (mut first, mut resident, mut anonymous) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = Vec::new();
+    let (mut idle, mut busy) = (Memory::default(), Memory::default());
     for start in 0..STARTS {
         let address = free_address()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new(program());
         command
             .arg("worker")
             .arg(format!("--plans={}", plan.display()))
@@ -41,19 +48,59 @@ pub fn measure() -> Outcome {
         // Memory does not depend on luck as time does.
         if start < 3 {
             pause(IDLE);
-            resident.push(process.resident()?);
-            anonymous.push(process.anonymous()?);
+            idle.add(&process)?;
+            traffic(address)?;
+            pause(IDLE);
+            busy.add(&process)?;
         }
     }
     println!(
         "worker: first request served {:.1} ms after its start (median of {STARTS}; aim 100 ms)",
         median(&first).unwrap_or_default()
     );
+    println!("worker: {idle} when idle (median of 3; aim 12 MiB)");
     println!(
-        "worker: {:.1} MiB resident when idle, {:.1} MiB of it not the program's file (median of 3; aim 12 MiB)",
-        mebibytes(median(&resident).unwrap_or_default()),
-        mebibytes(median(&anonymous).unwrap_or_default())
+        "worker: {busy} after {} requests over {CALLERS} connections at a time",
+        CALLERS * CALLS
     );
+    Ok(())
+}
+
+/// What was read of several processes.
+#[derive(Default)]
+struct Memory {
+    resident: Vec<u64>,
+    anonymous: Vec<u64>,
+}
+
+impl Memory {
+    fn add(&mut self, process: &Process) -> Outcome {
+        self.resident.push(process.resident()?);
+        self.anonymous.push(process.anonymous()?);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let middle = |values: &[u64]| mebibytes(median(values).unwrap_or_default());
+        let (resident, anonymous) = (middle(&self.resident), middle(&self.anonymous));
+        write!(
+            f,
+            "{resident:.1} MiB resident, {anonymous:.1} MiB of it written to and so not shared,"
+        )
+    }
+}
+
+/// Many requests at a time.
+fn traffic(address: SocketAddr) -> Outcome {
+    let call = move || (0..CALLS).all(|_| request(address));
+    let callers: Vec<_> = (0..CALLERS).map(|_| std::thread::spawn(call)).collect();
+    for caller in callers {
+        if !caller.join().unwrap_or_default() {
+            return Err("a request under load was not answered with 200".into());
+        }
+    }
     Ok(())
 }
 

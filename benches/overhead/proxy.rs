@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::process::{Process, pause};
+use crate::process::{Process, pause, program};
 
 /// A proxy that takes requests.
 pub struct Proxy {
@@ -61,7 +61,7 @@ http {{
     /// The worker, from a plan on disk, as in a pod whose controller is away.
     pub fn tidegate(plan: &Path) -> Result<Self, String> {
         let address = free_address()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new(program());
         command.arg("worker").arg(format!("--plans={}", plan.display()));
         command.arg(format!("--listen={address}"));
         command.arg(format!("--admin={}", free_address()?));
