@@ -45,8 +45,6 @@ fn plan(upstream: SocketAddr) -> Result<Plan, String> {
     }))
     .map_err(|error| error.to_string())?;
     let found = CredentialFound {
-        not_after: None,
-        renewable: false,
         material: Ok(Material::Header {
             name: "x-api-key".into(),
             value: SecretValue::new("bench-key"),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api::condition::reason;
 use crate::api::credential::CredentialSpec;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
@@ -17,6 +18,7 @@ use crate::domain::rotation::{Attempt, Minted, Record};
 use crate::domain::secret::SecretValue;
 use crate::domain::validate::{self, Values};
 use exchange::Exchange;
+use steps::Trial;
 
 pub mod certificate;
 pub mod exchange;
@@ -32,8 +34,6 @@ pub mod template;
 
 #[cfg(test)]
 mod sample;
-pub mod steps;
-pub mod template;
 
 /// What is wanted, and all that is known.
 #[derive(Clone, Copy, Debug)]
@@ -145,8 +145,8 @@ pub struct Providers {
 /// Keys of the issued Secret that hold the value itself, and are kept as the previous one.
 pub const VALUE_KEYS: [&str; 5] = ["token", "value", "username", "tls.crt", "tls.key"];
 
-/// The names of what a spec refers to.
-pub fn named(spec: &CredentialSpec) -> Named {
+/// The names of what the spec of the Credential `name` refers to.
+pub fn named(name: &str, spec: &CredentialSpec) -> Named {
     let mut named = Named::default();
     if let Some(oauth2) = &spec.oauth2 {
         named = oauth2::named(oauth2);
@@ -154,15 +154,11 @@ pub fn named(spec: &CredentialSpec) -> Named {
     if let Some(jwt) = &spec.jwt {
         named = jwt::named(jwt);
     }
-    if let Some(issue) = spec
-        .certificate
-        .as_ref()
-        .and_then(|certificate| certificate.issue.as_ref())
-    {
-        named = certificate::named(issue);
+    if let Some(certificate) = &spec.certificate {
+        named = certificate::named(certificate);
     }
     if spec.steps().is_some() {
-        named = steps::named(spec);
+        named = steps::named(name, spec);
         // The first value.
         named.secrets.extend(validate::secret_name(spec).map(str::to_owned));
     }
@@ -212,7 +208,10 @@ impl Providers {
             return oauth2::issue(exchange, order).await;
         }
         if spec.steps().is_some() {
-            return steps::create(exchange, order).await;
+            let minted = steps::create(exchange, order).await?;
+            // Where we choose the value, the provider is given it; again and again, if need be.
+            steps::set(exchange, order, &minted).await?;
+            return Ok(minted);
         }
         let mut fill = |bytes: &mut [u8]| rand::fill(bytes);
         // These take a millisecond, and a new RSA key a few tenths of a second, once in weeks.
@@ -227,7 +226,13 @@ impl Providers {
 
     /// Tries a value.
     pub async fn test(&self, order: &Order<'_>, minted: &Minted) -> Result<(), IssueError> {
-        steps::test(&*self.exchange, order, minted).await
+        match steps::test(&*self.exchange, order, minted).await? {
+            Trial::Works => Ok(()),
+            Trial::Fails { message } => Err(IssueError::Refused {
+                reason: reason::ISSUE_FAILED,
+                message,
+            }),
+        }
     }
 
     /// Takes a value away at its provider; one that is gone counts as taken away.

@@ -11,8 +11,8 @@
 //! Each step ends with one write, so whoever continues after a crash finds out from the two objects where to go on.
 
 pub mod attempt;
-pub mod names;
 mod cap;
+pub mod names;
 pub mod next;
 pub mod policy;
 pub mod record;

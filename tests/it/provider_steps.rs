@@ -58,6 +58,7 @@ impl Case {
                 phase: Phase::Intent,
                 minted: None,
                 failed: None,
+                abandoning: 0,
             },
             current: None,
             sources: Sources {

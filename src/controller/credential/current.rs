@@ -95,9 +95,10 @@ fn unless_expired(
     }
 }
 
-/// Tokens are cheap: another one is there in no time.
+/// Tokens are cheap: another one is there in no time. And a provider that replaces its key refuses the old one for as
+/// long as the new one is on its way.
 fn is_renewable(spec: &CredentialSpec) -> bool {
-    spec.oauth2.is_some() || spec.jwt.is_some()
+    spec.oauth2.is_some() || spec.jwt.is_some() || spec.steps().is_some()
 }
 
 /// Nothing was issued yet.

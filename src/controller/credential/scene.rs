@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::credential::{Credential, CredentialSpec};
+use crate::api::credential::{Credential, CredentialSpec, SecretKeyRef};
 use crate::cluster::{Cluster, ClusterError, Held};
 use crate::controller::Context;
 use crate::controller::references::{Source, User};
@@ -65,7 +65,7 @@ impl Scene {
         let beside = |name: &str| Key::new(key.namespace.clone(), name);
         let issued_key = beside(&names::issued(spec, &key.name));
         let pending_key = beside(&names::pending(&key.name, &uid));
-        let named = provider::named(spec);
+        let named = provider::named(&key.name, spec);
         let secrets = named.secrets.iter().map(|name| Source::Secret(beside(name)));
         let maps = named.config_maps.iter().map(|name| Source::ConfigMap(beside(name)));
         let others = named.credentials.iter().filter(|name| **name != *key.name);
@@ -103,7 +103,7 @@ impl Scene {
         sources.credentials.insert(key.name.to_string(), Some(own));
         Ok(Self {
             policy: Policy::of(spec, &key.name, &uid),
-            fingerprint: fingerprint(&uid, &sources),
+            fingerprint: fingerprint(&uid, spec, &sources),
             key: key.clone(),
             uid,
             sources,
@@ -218,19 +218,47 @@ async fn authority<C: Cluster, F: Fleet>(
 }
 
 /// What a value is made from, as a hash that is of no use without the UID. Who authorises a call is no part of it.
-fn fingerprint(uid: &str, sources: &Sources) -> String {
+///
+/// A refresh token begins a chain of values, so what it is stands by itself behind a `:`; see [`rotation::root`].
+fn fingerprint(uid: &str, spec: &CredentialSpec, sources: &Sources) -> String {
+    let maps = sources.secrets.iter().chain(&sources.config_maps);
+    let values = maps.flat_map(|(name, values)| {
+        let values = values.iter().flatten();
+        values.map(move |(key, value)| {
+            (
+                name.as_str(),
+                key.as_str(),
+                value.as_ref().map_or("", SecretValue::expose),
+            )
+        })
+    });
+    let all = hash_of(uid, values);
+    let root = spec
+        .oauth2
+        .as_ref()
+        .and_then(|oauth2| oauth2.refresh_token_ref.as_ref());
+    let Some(SecretKeyRef { name, key }) = root else {
+        return all;
+    };
+    let value = sources
+        .secrets
+        .get(name)
+        .and_then(|values| values.as_ref()?.get(key)?.as_ref());
+    let root = value.map(|value| (name.as_str(), key.as_str(), value.expose()));
+    format!("{all}:{}", hash_of(uid, root))
+}
+
+fn hash_of<'a>(uid: &str, values: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> String {
     let mut bytes = Vec::new();
     let mut add = |text: &str| {
         bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
         bytes.extend_from_slice(text.as_bytes());
     };
     add(uid);
-    for (name, values) in sources.secrets.iter().chain(&sources.config_maps) {
+    for (name, key, value) in values {
         add(name);
-        for (key, value) in values.iter().flatten() {
-            add(key);
-            add(value.as_ref().map_or("", SecretValue::expose));
-        }
+        add(key);
+        add(value);
     }
     let digest = hash::hex(&bytes);
     // They held secrets.

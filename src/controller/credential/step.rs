@@ -107,7 +107,7 @@ fn fresh(
     now: Timestamp,
 ) -> Attempt {
     let revision = scene.revision() + 1;
-    let id = hash::uuid(&[&scene.uid, &revision.to_string(), &candidate_number.to_string()]);
+    let id = id_of(scene, revision, candidate_number);
     Attempt {
         format: attempt::FORMAT,
         revision,
@@ -127,6 +127,11 @@ fn fresh(
         failed: None,
         abandoning: 0,
     }
+}
+
+/// The same for whoever makes the same attempt, so that nobody can ask twice under two ids.
+fn id_of(scene: &Scene, revision: i64, candidate_number: u32) -> String {
+    hash::uuid(&[&scene.uid, &revision.to_string(), &candidate_number.to_string()])
 }
 
 /// The `tidegate.dev/rotate` annotation.

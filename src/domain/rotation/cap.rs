@@ -26,6 +26,12 @@ pub fn pay(policy: &Policy, record: Option<&Record>, now: Timestamp) -> Timestam
     after(paid, cost)
 }
 
+/// The same after one more issue for an attempt that is given up: what that one paid stays paid.
+pub fn pay_again(policy: &Policy, record: Option<&Record>, given_up: &Attempt, now: Timestamp) -> Timestamp {
+    let cost = cost(policy, record);
+    after(given_up.paid_until.clamp(now, after(now, cost * BURST)), cost)
+}
+
 /// From when on another value may be issued, by the account of the one in use.
 pub(super) fn allowed(policy: &Policy, record: &Record, now: Timestamp) -> Timestamp {
     let cost = cost(policy, Some(record));

@@ -11,7 +11,7 @@ mod begun;
 mod due;
 mod previous;
 
-pub use super::cap::{cost, pay};
+pub use super::cap::{cost, pay, pay_again};
 use due::{due, earliest, is_from_the_future, soonest};
 
 /// No call to a provider takes longer; whoever made one that is older is not waiting for its answer any more.

@@ -12,6 +12,7 @@ use crate::api::condition::reason;
 use crate::api::credential::oauth2::{ClientAuthentication, Grant, OAuth2};
 use crate::api::integration::Http2;
 use crate::domain::plan::TlsPlan;
+use crate::domain::rotation::root;
 use crate::domain::secret::SecretValue;
 use crate::net::tls::{self, ClientCertificate};
 use crate::provider::exchange::Call;
@@ -245,7 +246,7 @@ fn check_parameters(spec: &OAuth2) -> Result<(), IssueError> {
 fn refresh_token(spec: &OAuth2, order: &Order<'_>) -> Result<SecretValue, IssueError> {
     let kept = order
         .current
-        .filter(|current| current.record.sources == order.attempt.sources)
+        .filter(|current| root(&current.record.sources) == root(&order.attempt.sources))
         .and_then(|current| current.values.get(REFRESH_TOKEN));
     match kept {
         Some(token) => Ok(token.clone()),

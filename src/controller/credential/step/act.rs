@@ -38,6 +38,7 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
         });
     }
     let begun = Instant::now();
+    let before = attempt.sent;
     let unanswered = attempt.sends > 0;
     attempt.sends += 1;
     attempt.sent = Some((context.settings.clock)());
@@ -49,6 +50,7 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
             context,
             scene,
             attempt,
+            before,
             IssueError::NotSent {
                 reason: "IssueFailed",
                 message: "the controller was held up, and asks again".into(),
@@ -68,7 +70,7 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
                 for id in ids {
                     let order = scene.order(&attempt, (context.settings.clock)());
                     if let Err(error) = context.providers.revoke(&order, None, Some(&id)).await {
-                        return failed(context, scene, attempt, error).await;
+                        return failed(context, scene, attempt, before, error).await;
                     }
                 }
             }
@@ -83,7 +85,7 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
                     attempt.id
                 ),
             )),
-            Err(error) => return failed(context, scene, attempt, error).await,
+            Err(error) => return failed(context, scene, attempt, before, error).await,
         }
     }
     let now = (context.settings.clock)();
@@ -98,10 +100,10 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
     });
     let mut taken = match issued {
         Ok(minted) => match expired(&minted, (context.settings.clock)()) {
-            Some(error) => failed(context, scene, attempt, error).await?,
+            Some(error) => failed(context, scene, attempt, before, error).await?,
             None => keep(context, scene, attempt, minted).await?,
         },
-        Err(error) => failed(context, scene, attempt, error).await?,
+        Err(error) => failed(context, scene, attempt, before, error).await?,
     };
     taken.notices.splice(..0, notices);
     Ok(taken)
@@ -214,15 +216,16 @@ pub(super) async fn test<C: Cluster, F: Fleet>(
             save(context, scene, attempt).await?;
             Ok(done())
         }
-        Err(error) => failed(context, scene, attempt, error).await,
+        Err(error) => failed(context, scene, attempt, None, error).await,
     }
 }
 
-/// Writes down what went wrong, and when it is tried again.
-pub(super) async fn failed<C: Cluster, F: Fleet>(
+/// Writes down what went wrong, and when it is tried again. `sent` is when the provider was asked before this time.
+async fn failed<C: Cluster, F: Fleet>(
     context: &Context<C, F>,
     scene: &mut Scene,
     mut attempt: Attempt,
+    sent: Option<Timestamp>,
     error: IssueError,
 ) -> Result<Taken, ReconcileError> {
     let now = (context.settings.clock)();
@@ -232,6 +235,7 @@ pub(super) async fn failed<C: Cluster, F: Fleet>(
     // What surely did nothing does not count as a call.
     if intent && !matches!(error, IssueError::Lost { .. }) {
         attempt.sends = attempt.sends.saturating_sub(1);
+        attempt.sent = sent.filter(|_| attempt.sends > 0);
     }
     let replay = intent && scene.policy.class == Class::Chained && attempt.sends > 0;
     let wait = match &error {

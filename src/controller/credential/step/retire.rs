@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{PREVIOUS, Taken, backoff, done, fresh, may_orphan, notice, rewrite, save, told};
+use super::{PREVIOUS, Taken, backoff, done, fresh, id_of, may_orphan, notice, rewrite, save, told};
 use crate::cluster::Cluster;
 use crate::controller::credential::scene::Scene;
 use crate::controller::{Context, ReconcileError};
-use crate::domain::rotation::next::Abandoned;
-use crate::domain::rotation::{Attempt, Failed, Phase};
+use crate::domain::rotation::next::{self, Abandoned};
+use crate::domain::rotation::{Attempt, Failed, Phase, Reason};
 use crate::fleet::Fleet;
 use crate::provider::IssueError;
 
@@ -117,28 +117,19 @@ pub(super) async fn abandon<C: Cluster, F: Fleet>(
             format!("`{name}` may be alive at the provider and is used by nobody; it could not be revoked: {error}");
         notices.push(notice(scene, true, "Orphaned", "Rotate", note));
     }
-    if why == Abandoned::Poisoned {
-        // Another candidate, in the same place: the account of what was issued goes on.
-        let number = attempt.candidate_number + 1;
-        let paid =
-            crate::domain::rotation::next::pay(&scene.policy, scene.record.as_ref(), attempt.paid_until.max(now));
-        let mut another = fresh(scene, attempt.reason, number, attempt.requested.clone(), paid, now);
-        another.revision = attempt.revision;
-        let wait = backoff(number + 3, rand::random());
-        another.failed = attempt.failed.map(|failed| Failed {
-            times: 1,
-            permanent: false,
-            last: now,
-            next: now.checked_add(wait).unwrap_or(failed.next),
-            ..failed
-        });
-        save(context, scene, another).await?;
+    // Another candidate, in the same place: the account of what was issued goes on, and the provider may remember the id of
+    // this one. What there is to say of the failure stays told until the next try.
+    let paid = next::pay_again(&scene.policy, scene.record.as_ref(), &attempt, now);
+    let reason = if why == Abandoned::Outdated && scene.record.is_some() {
+        Reason::SpecChanged
     } else {
-        if let Some(pending) = &scene.pending {
-            context.cluster.discard(&scene.pending_key, pending).await?;
-        }
-        (scene.pending, scene.attempt) = (None, None);
-    }
+        attempt.reason
+    };
+    let number = attempt.candidate_number + 1;
+    let mut another = fresh(scene, reason, number, attempt.requested.clone(), paid, now);
+    another.revision = attempt.revision;
+    another.id = id_of(scene, attempt.revision, number);
+    save(context, scene, another).await?;
     Ok(Taken { notices, ..done() })
 }
 
@@ -194,7 +185,7 @@ async fn take_away<C: Cluster, F: Fleet>(
 
 /// The attempt that made the value in use, as far as it is still known.
 pub fn of_record(scene: &Scene) -> Attempt {
-    use crate::domain::rotation::{Reason, attempt};
+    use crate::domain::rotation::attempt;
     let record = scene.record.as_ref();
     let time = record.map_or(jiff::Timestamp::UNIX_EPOCH, |record| record.issued);
     Attempt {
