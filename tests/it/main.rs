@@ -17,6 +17,7 @@ mod docs;
 mod faults;
 mod fleet;
 mod net;
+mod oauth2;
 mod propagation;
 mod provider_steps;
 mod run;

@@ -10,7 +10,7 @@ use tidegate::net::resolve::{Answer, Pending, Resolve};
 use tidegate::net::{Connection, DialError, Dialer, Target};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-mod tls;
+pub mod tls;
 mod vectors;
 
 /// Long enough for whatever is local; nothing waits for it to pass unless something is broken.

@@ -20,11 +20,11 @@ async fn found(
     (found.map(|endpoint| endpoint.text), exchange.urls())
 }
 
-fn metadata(issuer: &str, endpoint: &str) -> Result<Answer, ExchangeError> {
-    Ok(answer(
+fn metadata(issuer: &str, endpoint: &str) -> Answer {
+    answer(
         200,
         &json!({ "issuer": issuer, "token_endpoint": endpoint, "scopes_supported": ["a"] }),
-    ))
+    )
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn the_well_known_name_goes_before_the_path_and_then_behind_it() {
         ),
     ] {
         let endpoint = "https://idp.example/token";
-        let (got, asked) = found(issuer, "Basic", vec![metadata(issuer, endpoint)]).await;
+        let (got, asked) = found(issuer, "Basic", vec![Ok(metadata(issuer, endpoint))]).await;
         assert_eq!((got.unwrap().as_str(), asked), (endpoint, vec![first.to_owned()]));
         for other in [
             Ok(answer(404, &json!({}))),
@@ -62,7 +62,7 @@ async fn the_well_known_name_goes_before_the_path_and_then_behind_it() {
                 &json!({ "issuer": "https://other.example", "token_endpoint": endpoint }),
             )),
         ] {
-            let (got, asked) = found(issuer, "Basic", vec![other, metadata(issuer, endpoint)]).await;
+            let (got, asked) = found(issuer, "Basic", vec![other, Ok(metadata(issuer, endpoint))]).await;
             assert_eq!(
                 (got.unwrap().as_str(), asked),
                 (endpoint, vec![first.to_owned(), second.to_owned()])
@@ -82,7 +82,7 @@ async fn metadata_of_another_issuer_are_not_believed() {
         "",
     ] {
         let wrong = || metadata(other, "https://idp.example/token");
-        let (got, _) = found(issuer, "Basic", vec![wrong(), wrong()]).await;
+        let (got, _) = found(issuer, "Basic", vec![Ok(wrong()), Ok(wrong())]).await;
         let Err(IssueError::NotSent { message, .. }) = got else {
             panic!("{other}: {got:?}")
         };
@@ -125,7 +125,7 @@ async fn secrets_go_to_the_issuers_host_or_to_one_that_is_allowed() {
         "https://api.example.com/token",
         "https://eu.idp.example/token",
     ] {
-        let (got, _) = found(issuer, "Basic", vec![metadata(issuer, good)]).await;
+        let (got, _) = found(issuer, "Basic", vec![Ok(metadata(issuer, good))]).await;
         assert_eq!(got.unwrap(), good);
     }
     for bad in [
@@ -138,7 +138,7 @@ async fn secrets_go_to_the_issuers_host_or_to_one_that_is_allowed() {
         "/token",
         "",
     ] {
-        let (got, _) = found(issuer, "Basic", vec![metadata(issuer, bad)]).await;
+        let (got, _) = found(issuer, "Basic", vec![Ok(metadata(issuer, bad))]).await;
         assert!(matches!(got, Err(IssueError::Refused { .. })), "{bad}: {got:?}");
     }
     let (got, _) = found(issuer, "Basic", vec![Ok(answer(200, &json!({ "issuer": issuer })))]).await;
