@@ -6,6 +6,7 @@ use serde_json::Value;
 use tidegate::api::credential::{Credential, CredentialType};
 use tidegate::cluster::files::manifest::{self, Object};
 use tidegate::domain::validate;
+use tidegate::provider::{extract, template};
 
 use super::admission::create;
 use super::kinds::KINDS;
@@ -36,6 +37,7 @@ fn manifests() -> Vec<(PathBuf, String)> {
 async fn every_manifest_in_the_documentation_is_taken() {
     let place = apiserver::namespace("pages").await;
     let mut kinds = Vec::new();
+    let mut with_steps = 0;
     for (page, text) in manifests() {
         let reading = manifest::read(&text);
         assert_eq!(reading.problems, [], "{}: {text}", page.display());
@@ -43,7 +45,14 @@ async fn every_manifest_in_the_documentation_is_taken() {
             if let Object::Credential(credential) = object {
                 assert_eq!(validate::credential_spec(&credential.spec), [], "{text}");
                 kinds.extend(credential.spec.credential_type());
-                kinds.extend(credential.spec.steps().map(|_| CredentialType::APIKey));
+                if let Some(steps) = credential.spec.steps() {
+                    assert_eq!(template::check(steps), [], "{text}");
+                    let extract = steps.create.extract.as_ref();
+                    assert_eq!(extract.map(extract::check).unwrap_or_default(), [], "{text}");
+                    let find = steps.find.as_ref().map(|find| extract::check_find(&find.extract));
+                    assert_eq!(find.unwrap_or_default(), [], "{text}");
+                    with_steps += 1;
+                }
             }
         }
         let mut manifest: Value = serde_saphyr::from_str(&text).unwrap();
@@ -52,6 +61,7 @@ async fn every_manifest_in_the_documentation_is_taken() {
             panic!("{}: {error}\n{text}", page.display());
         }
     }
+    assert!(with_steps >= 2, "no page has whole steps");
     let all = [
         CredentialType::APIKey,
         CredentialType::Basic,

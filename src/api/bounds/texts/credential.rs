@@ -96,9 +96,12 @@ pub const TIME_ZONE: Text = Text {
     max: 64,
     forms: &[pattern!(
         r"^[A-Za-z][-+_A-Za-z0-9]*(/[-+_A-Za-z0-9]+){0,2}$",
-        "must be the name of a time zone such as 'Europe/Berlin' or 'Etc/UTC'"
+        TIME_ZONE_MUST
     )],
 };
+
+/// What `rotation.windows[].timeZone` must be.
+pub const TIME_ZONE_MUST: &str = "must be the name of a time zone such as 'Europe/Berlin' or 'Etc/UTC'";
 
 /// `body` of a call to the provider: a template.
 pub const STEP_BODY: Text = Text {

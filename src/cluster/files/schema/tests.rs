@@ -143,7 +143,10 @@ spec:
         json["spec"]["jwt"]["claims"],
         json!({"tenant": 7, "on": true, "ratio": 0.5, "roles": ["a", {"b": null}], "nested": {"deep": [1]}})
     );
-    let many: String = (0..65).map(|index| format!("c{index}: 1, ")).collect();
+    let many = (0..65)
+        .map(|index| format!("c{index}: 1, "))
+        .collect::<Vec<_>>()
+        .concat();
     let told = message(&CREDENTIAL, &text.replace("tenant: 7, ", &many));
     assert!(told.contains("spec.jwt.claims: must have at most 64 entries"), "{told}");
 }

@@ -4,6 +4,7 @@ use super::steps;
 use crate::api::bounds;
 use crate::api::credential::CredentialSpec;
 use crate::api::credential::rotation::{Rotation, Window};
+use crate::domain::rotation::window::Opening;
 use crate::domain::validate::checks::Checks;
 
 /// Checks `spec.rotation`.
@@ -42,7 +43,22 @@ fn check_window(checks: &mut Checks, object: &str, window: &Window) {
         duration,
         time_zone,
     } = window;
-    checks.text(&format!("{object}.schedule"), schedule, bounds::SCHEDULE);
+    let schedule_field = format!("{object}.schedule");
+    let zone_field = format!("{object}.timeZone");
+    let has_form =
+        bounds::SCHEDULE.check(schedule).is_ok() && time_zone.iter().all(|zone| bounds::TIME_ZONE.check(zone).is_ok());
+    checks.text(&schedule_field, schedule, bounds::SCHEDULE);
     checks.span_if_set(&format!("{object}.duration"), Some(*duration), bounds::WINDOW_DURATION);
-    checks.text_if_set(&format!("{object}.timeZone"), time_zone.as_ref(), bounds::TIME_ZONE);
+    checks.text_if_set(&zone_field, time_zone.as_ref(), bounds::TIME_ZONE);
+    // Whether the numbers are times, whether they ever come about, and whether there is such a zone, no pattern tells.
+    if has_form && let Err(invalid) = Opening::parse(window) {
+        let without_zone = Window {
+            time_zone: None,
+            ..window.clone()
+        };
+        match Opening::parse(&without_zone) {
+            Ok(_) => checks.violated(zone_field, bounds::TIME_ZONE_MUST),
+            Err(_) => checks.violated(schedule_field, invalid.to_string()),
+        }
+    }
 }

@@ -297,7 +297,19 @@ fn what_no_schema_can_say_is_said_here() {
                 `credentialRef` authorises the call";
     let claims = "`spec.jwt.claims` must not have claims that are set by other fields or by us: iss, sub, aud, exp, nbf, \
                   iat, jti";
+    let window = |schedule: &str, zone: &str| {
+        let window = json!({"schedule": schedule, "duration": "1h", "timeZone": zone});
+        json!({"generated": {}, "rotation": {"windows": [window]}})
+    };
+    let schedule = "`spec.rotation.windows[0].schedule` must be five fields as in cron such as '0 2 * * *', which come \
+                    about at some time, in a time zone such as 'Europe/Berlin'";
+    let zone =
+        "`spec.rotation.windows[0].timeZone` must be the name of a time zone such as 'Europe/Berlin' or 'Etc/UTC'";
     let mut cases = vec![
+        (window("60 2 * * *", "Etc/UTC"), schedule),
+        (window("0 2 30 2 *", "Etc/UTC"), schedule),
+        (window("0 2 * foo *", "Etc/UTC"), schedule),
+        (window("0 2 * * *", "Nowhere/Land"), zone),
         (
             jwt(json!({"a": "x".repeat(8 << 10)})),
             "`spec.jwt.claims` must be at most 8 KiB of JSON",
@@ -325,6 +337,7 @@ fn what_no_schema_can_say_is_said_here() {
         steps("https://api.example.com", None),
         steps("HTTPS://API.example.com:8443?id={{ attempt.id }}", None),
         steps("https://other.example/keys", Some("admin")),
+        window("*/30 8-17 1,15 JAN-JUN mon", "America/Argentina/Buenos_Aires"),
     ] {
         assert_eq!(credential_spec(&spec(fine.clone())), [], "{fine}");
     }
