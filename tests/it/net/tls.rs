@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 
 /// An authority called `name`.
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -21,7 +21,7 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 }
 
 /// A certificate for `names` and its key.
-fn issue(
+pub fn issue(
     authority: &CertifiedIssuer<'static, KeyPair>,
     change: impl FnOnce(&mut CertificateParams),
     names: &[&str],
