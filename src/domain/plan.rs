@@ -89,6 +89,7 @@ pub struct CredentialPlan {
     /// When the value ceases to be valid, where that is known; it is not sent in the last second before.
     pub not_after: Option<Timestamp>,
     /// Whether the controller answers a 401 with another value: then a request that got one waits for it, once.
+    #[serde(default)]
     pub renewable: bool,
 }
 
