@@ -9,7 +9,12 @@ use super::{objects, one};
 /// (API group, resource, verbs, why). In every namespace.
 const CONTROLLER: &[(&str, &str, &str, &str)] = &[
     ("tidegate.dev", "integrations", "get list watch", "what users declare"),
-    ("tidegate.dev", "credentials", "get list watch", "the same"),
+    (
+        "tidegate.dev",
+        "credentials",
+        "get list patch watch",
+        "the same; the finalizer of one that has something to revoke",
+    ),
     ("tidegate.dev", "integrations/status", "patch", "where it reports"),
     ("tidegate.dev", "credentials/status", "patch", "the same"),
     (
@@ -21,8 +26,8 @@ const CONTROLLER: &[(&str, &str, &str, &str)] = &[
     (
         "",
         "secrets",
-        "create get list patch watch",
-        "read by name, watched as metadata; plans are kept in Secrets",
+        "create delete get list patch watch",
+        "read by name, watched as metadata; plans and what is issued are kept in Secrets, and what waited is removed",
     ),
     ("", "configmaps", "get list watch", "CA certificates may be in one"),
     (
