@@ -18,6 +18,7 @@ mod calls;
 mod dump;
 mod faults;
 mod install;
+mod issued;
 mod live;
 mod provider;
 mod rights;
@@ -45,12 +46,14 @@ const CLAIMS: &[Claim] = claims![
     serve::the_api_server_and_loopback_are_refused_as_endpoints,
     live::scale_changes_the_number_of_workers,
     live::an_edited_secret_is_live_without_a_restart,
+    issued::a_key_of_the_provider_is_replaced_without_a_lost_call,
     live::an_edit_is_programmed_on_running_workers,
     live::a_helm_upgrade_replaces_the_workers_without_losing_a_call,
     faults::a_killed_worker_does_not_end_the_service,
     faults::traffic_goes_on_and_workers_start_without_a_controller,
     faults::a_killed_controller_comes_back_and_reports_again,
     install::a_deleted_integration_leaves_nothing,
+    issued::a_deleted_credential_is_revoked_and_leaves_nothing,
     rights::the_controller_was_refused_nothing_and_has_no_right_that_it_does_not_use,
     install::helm_uninstalls_and_leaves_what_it_says,
 ];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use tokio::net::TcpListener;
 
@@ -42,7 +42,11 @@ impl Provider {
         let listener = TcpListener::bind((host, 0)).await?;
         let port = listener.local_addr()?.port();
         let state = Arc::new(Shared::default());
-        let router = Router::new().fallback(answer).with_state(state.clone());
+        let router = Router::new()
+            .route("/keys", axum::routing::post(make))
+            .route("/keys/{key}", axum::routing::delete(remove))
+            .fallback(answer)
+            .with_state(state.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { port, state })
     }
@@ -50,6 +54,11 @@ impl Provider {
     /// From now on these keys are good, and no others.
     pub fn accept(&self, keys: &[&str]) {
         *lock(&self.state.keys) = keys.iter().map(|&key| key.to_owned()).collect();
+    }
+
+    /// The keys that are good now.
+    pub fn keys(&self) -> BTreeSet<String> {
+        lock(&self.state.keys).clone()
     }
 
     /// From now on everything is answered with 500, or is not.
@@ -60,6 +69,21 @@ impl Provider {
     /// The requests that came in since this was last asked.
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut *lock(&self.state.seen))
+    }
+}
+
+/// Makes another key, beside those that there are.
+async fn make(State(state): State<Arc<Shared>>) -> (StatusCode, String) {
+    let key = format!("issued-{:016x}", rand::random::<u64>());
+    lock(&state.keys).insert(key.clone());
+    (StatusCode::CREATED, serde_json::json!({"key": key}).to_string())
+}
+
+/// Takes a key away.
+async fn remove(State(state): State<Arc<Shared>>, Path(key): Path<String>) -> StatusCode {
+    match lock(&state.keys).remove(&key) {
+        true => StatusCode::NO_CONTENT,
+        false => StatusCode::NOT_FOUND,
     }
 }
 
