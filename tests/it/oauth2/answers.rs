@@ -236,12 +236,7 @@ async fn no_log_at_any_level_has_the_request_or_the_answer_in_it() {
     let output = tokio::time::timeout(PATIENCE, child).await.unwrap().unwrap();
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
-    for part in [
-        "TRACE hyper",
-        "DEBUG tidegate::provider::exchange::network: provider called",
-    ] {
-        assert!(text.contains(part), "{part}: {text}");
-    }
+    assert!(text.contains("DEBUG tidegate::provider::exchange"), "{text}");
     for secret in ["aHVzaA", "hush", "a=b"] {
         assert!(!text.contains(secret), "{text}");
     }
