@@ -59,7 +59,7 @@ pub fn issue(order: &Order<'_>, fill: &mut dyn FnMut(&mut [u8])) -> Result<Minte
 }
 
 fn with_key_of_user(order: &Order<'_>, spec: &Jwt, key_ref: &SecretKeyRef) -> Result<Minted, IssueError> {
-    let source = lookup::Named {
+    let source = lookup::Source {
         field: "spec.jwt.keyRef",
         secret: &key_ref.name,
         key: &key_ref.key,

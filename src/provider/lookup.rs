@@ -9,7 +9,7 @@ pub const VALUE_MAX: usize = 64 << 10;
 
 /// A value of a Secret, and how to speak of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Named<'a> {
+pub struct Source<'a> {
     /// The field that names it.
     pub field: &'static str,
     /// The Secret.
@@ -18,7 +18,7 @@ pub struct Named<'a> {
     pub key: &'a str,
 }
 
-impl Named<'_> {
+impl Source<'_> {
     /// The value.
     ///
     /// A Secret that is not there may be on its way; a key that is missing, or a value that is no text or longer than

@@ -11,7 +11,7 @@ use x509_parser::prelude::FromDer;
 use super::chain::{self, Link};
 use super::signature;
 use crate::api::condition::reason;
-use crate::provider::lookup::Named;
+use crate::provider::lookup::Source;
 use crate::provider::{IssueError, Sources, private_key};
 
 const FIELD: &str = "spec.certificate.issue.caSecretRef";
@@ -29,7 +29,7 @@ impl Authority {
     /// The CA of the Secret `secret`: its chain in `tls.crt`, its key in `tls.key`, and in `ca.crt`, which may be absent,
     /// more of its chain.
     pub fn read(sources: &Sources, secret: &str, now: Timestamp) -> Result<Self, IssueError> {
-        let value = |key| Named {
+        let value = |key| Source {
             field: FIELD,
             secret,
             key,
