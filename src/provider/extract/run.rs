@@ -59,7 +59,7 @@ pub fn all(texts: &[String], answer: &SecretValue, around: &Around, most: usize)
     // serde_json bounds the nesting, and knows JSON alone.
     let input: serde_json::Value = serde_json::from_str(answer.expose()).ok()?;
     let input = value(&input)?;
-    let now = Val::from(around.now.as_millisecond() as f64 / 1000.0);
+    let now = value(&serde_json::json!(around.now.as_second()))?;
     let attempt = serde_json::json!({ "id": around.attempt_id });
     let attempt = value(&attempt)?;
     let each = texts.iter().map(|text| {

@@ -45,12 +45,11 @@ pub fn authorised(order: &Order<'_>, step: Step, name: &str, own: Option<&Minted
 /// A value of this Credential as it is injected: the one that is given, the one in use, or the first one.
 fn own_material(order: &Order<'_>, own: Option<&Minted>) -> Result<Material, IssueError> {
     let values = own.map(|minted| &minted.values);
-    let material = match values.or(order.current.map(|current| current.values)) {
-        Some(values) => validate::issued(order.spec, values),
-        None => {
-            let secret = validate::secret_name(order.spec).and_then(|name| order.sources.secrets.get(name));
-            validate::credential(order.spec, secret.and_then(Option::as_ref))
-        }
+    let material = if let Some(values) = values.or(order.current.map(|current| current.values)) {
+        validate::issued(order.spec, values)
+    } else {
+        let secret = validate::secret_name(order.spec).and_then(|name| order.sources.secrets.get(name));
+        validate::credential(order.spec, secret.and_then(Option::as_ref))
     };
     material.map_err(|problem| {
         let (reason, message) = (problem.reason(), problem.to_string());
