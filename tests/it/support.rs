@@ -1,6 +1,7 @@
 //! Real parts for the tests to stand on.
 
 pub mod apiserver;
+pub mod clients;
 pub mod dataplane;
 pub mod fault;
 pub mod frames;

@@ -171,3 +171,65 @@ async fn swap_of_the_link_as_the_kubelet_does_it_is_noticed() {
     source.look().await;
     assert_eq!(revision(&source), Some(2));
 }
+
+#[tokio::test]
+async fn plan_with_a_broken_certificate_or_url_is_refused_without_being_quoted() {
+    use crate::domain::plan::Material;
+    use crate::domain::secret::SecretValue;
+
+    let (_directory, source) = source(&plan()).await;
+    let made = || rcgen::generate_simple_self_signed(vec!["client.test".to_owned()]).unwrap();
+    let (one, other) = (made(), made());
+    let (chain, key) = (one.cert.pem(), one.signing_key.serialize_pem());
+    let armour = "-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n".to_owned();
+    let offer = |certificates: &[(&str, &str)]| {
+        let mut offered = Plan { revision: 8, ..plan() };
+        offered.credentials = certificates
+            .iter()
+            .map(|(chain, key)| {
+                let mut credential = plan().credentials[0].clone();
+                credential.allowed_hosts = vec!["api.example.com".to_owned()];
+                credential.material = Some(Material::Certificate {
+                    chain: (*chain).to_owned(),
+                    key: SecretValue::new(*key),
+                });
+                credential
+            })
+            .collect();
+        offered.endpoints[0].url = "https://api.example.com".to_owned();
+        source.offer(&text(&offered))
+    };
+    let swapped = other.signing_key.serialize_pem();
+    for (chain, key) in [
+        ("canary", key.as_str()),
+        ("-----BEGIN canary", &key),
+        (&armour, &key),
+        (&key, &key),
+        (&chain, "canary"),
+        (&chain, &swapped),
+        (&chain, &chain),
+    ] {
+        let Verdict::Refused(refusal) = offer(&[(chain, key)]) else {
+            panic!("a broken certificate was taken");
+        };
+        let refusal = refusal.to_string();
+        assert!(refusal.contains("client certificate"), "{refusal}");
+        let quotes = chain.lines().chain(key.lines()).any(|line| refusal.contains(line));
+        assert!(!quotes && !refusal.contains("canary"), "{refusal}");
+        assert_eq!(revision(&source), Some(7));
+    }
+    assert!(matches!(
+        offer(&[(&chain, &key), (&chain, &key)]),
+        Verdict::Refused(Refusal::Unusable(UnusablePlan::Certificates { .. }))
+    ));
+    assert_eq!(offer(&[(&chain, &key)]), Verdict::Taken);
+}
+
+#[tokio::test]
+async fn unusable_mount_says_whose_worker_this_is() {
+    let mut broken = plan();
+    broken.endpoints[0].url = "ftp://api.example.com".to_owned();
+    let (_directory, source) = source(&broken).await;
+    assert_eq!(revision(&source), None);
+    assert_eq!(source.offer(&text(&plan())), Verdict::Taken);
+}

@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::clients::Authority;
+
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A request as the provider saw it.
@@ -32,6 +34,8 @@ pub struct Seen {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub trailers: Option<HeaderMap>,
+    /// The client certificate that its connection showed, in DER.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Seen {
@@ -129,7 +133,20 @@ impl Provider {
         F: Future<Output = R> + Send + 'static,
         R: Into<Reply> + 'static,
     {
-        Self::with_script(boxed(script), Some(tls(http2))).await
+        Self::with_script(boxed(script), Some(tls(http2, None))).await
+    }
+
+    /// The same, and nobody is let in without a certificate of `clients`.
+    pub async fn start_mutual<F, R>(
+        http2: bool,
+        clients: &Authority,
+        script: impl Fn(Seen) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = R> + Send + 'static,
+        R: Into<Reply> + 'static,
+    {
+        Self::with_script(boxed(script), Some(tls(http2, Some(clients)))).await
     }
 
     /// Does with each connection what `script` says, after a handshake in which HTTP/2 was chosen.
@@ -137,7 +154,7 @@ impl Provider {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (acceptor, ca_pem) = tls(true);
+        let (acceptor, ca_pem) = tls(true, None);
         let script = Arc::new(script);
         let mut provider = Self::raw(move |socket, number| {
             let (script, acceptor) = (script.clone(), acceptor.clone());
@@ -161,10 +178,12 @@ impl Provider {
             let (script, noted, acceptor) = (script.clone(), noted.clone(), acceptor.clone());
             async move {
                 match acceptor {
-                    None => serve(socket, script, noted).await,
+                    None => serve(socket, None, script, noted).await,
                     Some(acceptor) => {
                         if let Ok(socket) = acceptor.accept(socket).await {
-                            serve(socket, script, noted).await;
+                            let shown = socket.get_ref().1.peer_certificates();
+                            let leaf = shown.and_then(<[_]>::first).map(|leaf| leaf.to_vec());
+                            serve(socket, leaf, script, noted).await;
                         }
                     }
                 }
@@ -229,17 +248,20 @@ impl Provider {
     }
 }
 
-/// TLS of `provider.test`, which offers HTTP/2 if `http2`, and the certificate to trust.
-fn tls(http2: bool) -> (TlsAcceptor, String) {
+/// TLS of `provider.test`, which offers HTTP/2 if `http2` and wants a certificate of `clients`, and the certificate to
+/// trust.
+fn tls(http2: bool, clients: Option<&Authority>) -> (TlsAcceptor, String) {
     let made = rcgen::generate_simple_self_signed(vec!["provider.test".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier(provider)),
+    };
+    let mut config = builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     config.alpn_protocols = if http2 {
         vec![b"h2".to_vec(), b"http/1.1".to_vec()]
     } else {
@@ -260,12 +282,12 @@ where
     })
 }
 
-async fn serve<S>(socket: S, script: Script, noted: Arc<Mutex<Vec<Seen>>>)
+async fn serve<S>(socket: S, certificate: Option<Vec<u8>>, script: Script, noted: Arc<Mutex<Vec<Seen>>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (script, noted) = (script.clone(), noted.clone());
+        let (script, noted, certificate) = (script.clone(), noted.clone(), certificate.clone());
         async move {
             let (head, body) = request.into_parts();
             let collected = body.collect().await.map_err(std::io::Error::other)?;
@@ -276,6 +298,7 @@ where
                 headers: head.headers,
                 body: collected.to_bytes(),
                 trailers,
+                certificate,
             };
             noted.lock().unwrap().push(seen.clone());
             match script(seen).await {
