@@ -208,6 +208,7 @@ async fn a_plan_with_a_broken_certificate_changes_nothing() {
     let provider = Provider::start_mutual(false, &authority, |_| async { 200 }).await;
     let (client, other) = (authority.issue("ours"), authority.issue("other"));
     let worker = Dataplane::start([showing(&provider, 1, &client)]);
+    assert_eq!(worker.get("/").await.status(), 200);
     for (chain, key) in [
         ("no certificate", client.key.as_str()),
         (&client.chain, "no key"),
