@@ -30,6 +30,7 @@ use super::{Context, ReconcileError, lock, resync};
 
 mod dereference;
 mod notice;
+mod rejection;
 mod report;
 
 /// Name of this reconciler in metrics and logs.

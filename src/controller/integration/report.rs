@@ -11,12 +11,12 @@ use crate::controller::queue::Failure;
 use crate::controller::references::User;
 use crate::controller::report::{Reported, Undecodable, finding};
 use crate::controller::{Context, ReconcileError};
-use crate::domain::aggregate::{Picture, Rejection};
+use crate::domain::aggregate::Picture;
 use crate::domain::key::Key;
 use crate::domain::status::{Finding, Progress, echo, merge};
 use crate::fleet::{Fleet, FleetError};
 
-use super::{Pursuit, notice};
+use super::{Pursuit, notice, rejection};
 
 /// Writes the status, if it differs from what is stored, and tells of what people should act on.
 pub(super) async fn report<C: Cluster, F: Fleet>(
@@ -237,16 +237,9 @@ fn credentials_ready(pursuit: &Pursuit, picture: &Picture) -> (Finding, bool) {
         return (found(ConditionStatus::False, first.reason, messages.join("; ")), stalls);
     }
     if !picture.rejected.is_empty() {
-        let (renewed, stuck): (Vec<_>, Vec<_>) = picture
-            .rejected
-            .iter()
-            .partition(|rejection| is_renewed(pursuit, rejection));
-        let message = rejections(&stuck, &renewed);
-        // Another value that is on its way mends it without anybody's help.
-        return (
-            found(ConditionStatus::False, "CredentialRejected", message),
-            !stuck.is_empty(),
-        );
+        let used = pursuit.plan.as_ref().map(|plan| plan.credentials.as_slice());
+        let (message, stalls) = rejection::told(&picture.rejected, used.unwrap_or_default());
+        return (found(ConditionStatus::False, "CredentialRejected", message), stalls);
     }
     (
         found(
@@ -256,37 +249,6 @@ fn credentials_ready(pursuit: &Pursuit, picture: &Picture) -> (Finding, bool) {
         ),
         false,
     )
-}
-
-/// Whether the controller answers that with another value: it does for a 401, where it makes the values itself.
-fn is_renewed(pursuit: &Pursuit, rejection: &Rejection) -> bool {
-    let plan = pursuit.plan.as_ref();
-    let used = plan.and_then(|plan| plan.credentials.iter().find(|used| used.name == rejection.credential));
-    rejection.status == 401 && used.is_some_and(|used| used.renewable)
-}
-
-fn rejections(stuck: &[&Rejection], renewed: &[&Rejection]) -> String {
-    let told = |rejections: &[&Rejection], what: &str| {
-        let names: Vec<String> = rejections
-            .iter()
-            .map(|Rejection { credential, status }| format!("{credential} ({status})"))
-            .collect();
-        (!names.is_empty()).then(|| format!("the provider refuses {}; {what}", names.join(", ")))
-    };
-    let (forbidden, invalid): (Vec<&Rejection>, Vec<&Rejection>) =
-        stuck.iter().partition(|rejection| rejection.status == 403);
-    [
-        told(&invalid, "put a valid value in its Secret"),
-        told(
-            &forbidden,
-            "check what it is allowed to do there, or put another value in its Secret",
-        ),
-        told(renewed, "another value is being obtained"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect::<Vec<_>>()
-    .join("; ")
 }
 
 /// The requests that were carried out: a reconcile by a run that got through, a reset by every ready worker. What was

@@ -132,8 +132,13 @@ impl Unanswered {
                     HealthReason::TrafficFailed,
                 )
             }
-            SendError::Sent(_) => {
-                let failure = unreachable("the connection broke before the answer");
+            SendError::Sent(error) => {
+                // With TLS 1.3 the handshake is over for us before the provider has looked at our certificate.
+                let failure = unreachable(if is_refused_certificate(error) {
+                    "the provider does not accept the client certificate, or wants one"
+                } else {
+                    "the connection broke before the answer"
+                });
                 Self::fault(Fault::Reset, failure, HealthReason::TrafficFailed)
             }
         }
@@ -147,6 +152,31 @@ impl Unanswered {
         };
         Self::fault(error.fault(), failure, error.health_reason(HealthReason::TrafficFailed))
     }
+}
+
+/// Whether TLS ended because of who we are (RFC 8446 6.2).
+fn is_refused_certificate(error: &hyper::Error) -> bool {
+    use rustls::AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
+        UnknownCA, UnsupportedCertificate,
+    };
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    let tls = io.and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+    matches!(
+        tls,
+        Some(rustls::Error::AlertReceived(
+            AccessDenied
+                | BadCertificate
+                | CertificateExpired
+                | CertificateRequired
+                | CertificateRevoked
+                | CertificateUnknown
+                | UnknownCA
+                | UnsupportedCertificate
+        ))
+    )
 }
 
 fn http2(error: &hyper::Error) -> Option<&h2::Error> {

@@ -180,10 +180,17 @@ impl Provider {
                 match acceptor {
                     None => serve(socket, None, script, noted).await,
                     Some(acceptor) => {
-                        if let Ok(socket) = acceptor.accept(socket).await {
-                            let shown = socket.get_ref().1.peer_certificates();
-                            let leaf = shown.and_then(<[_]>::first).map(|leaf| leaf.to_vec());
-                            serve(socket, leaf, script, noted).await;
+                        match acceptor.accept(socket).into_fallible().await {
+                            Ok(socket) => {
+                                let shown = socket.get_ref().1.peer_certificates();
+                                let leaf = shown.and_then(<[_]>::first).map(|leaf| leaf.to_vec());
+                                serve(socket, leaf, script, noted).await;
+                            }
+                            // Closed with unread bytes in it, the socket would be reset, and the alert with it.
+                            Err((_, mut socket)) => {
+                                drop(socket.shutdown().await);
+                                drop(socket.read_to_end(&mut Vec::new()).await);
+                            }
                         }
                     }
                 }
