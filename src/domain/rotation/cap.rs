@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::next::{after, before};
+use super::next::{SKEW, after, before};
 use super::{Attempt, Policy, Record};
 
 /// How many issues in a row are paid for in advance.
@@ -32,13 +32,17 @@ pub fn pay_again(policy: &Policy, record: Option<&Record>, given_up: &Attempt, n
     after(given_up.paid_until.clamp(now, after(now, cost * BURST)), cost)
 }
 
-/// From when on another value may be issued, by the account of the one in use.
-pub(super) fn allowed(policy: &Policy, record: &Record, now: Timestamp) -> Timestamp {
+/// From when on another value may be issued, by the account of the one in use; `last` is when that was issued, as the
+/// status tells.
+pub(super) fn allowed(policy: &Policy, record: &Record, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let cost = cost(policy, Some(record));
+    let sane = after(now, SKEW);
     // The account may have been run up while an issue cost more: before a value's lifetime was known, or with another
     // spec. A value of a minute would expire many times over before that is paid off. Hence one issue each `cost` is
     // always allowed, which is all that the account allows in the long run.
-    let by_issue = after(record.issued.min(now), cost);
+    let issued = Some(record.issued).filter(|issued| *issued <= sane);
+    let issued = issued.or(last.filter(|last| *last <= sane));
+    let by_issue = issued.map_or(Timestamp::MIN, |issued| after(issued, cost));
     by_issue.min(before(record.paid_until, cost * BURST))
 }
 

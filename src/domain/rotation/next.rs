@@ -182,7 +182,7 @@ fn fresh(policy: &Policy, observed: &Observed<'_>) -> Next {
         }
     }
     let allowed = match observed.record {
-        Some(record) => Some(super::cap::allowed(policy, record, now)),
+        Some(record) => Some(super::cap::allowed(policy, record, observed.last, now)),
         // Where the issued Secret was removed, the account went with it, and whoever removes it again and again must not
         // make us issue again and again.
         None => observed

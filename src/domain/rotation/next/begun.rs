@@ -238,9 +238,10 @@ impl Begun<'_> {
     }
 
     fn test(&self) -> Next {
-        match self.is_poisoned() {
-            true => self.give_up(Abandoned::Poisoned),
-            false => self.at_once(Step::Test),
+        if self.is_poisoned() {
+            self.give_up(Abandoned::Poisoned)
+        } else {
+            self.at_once(Step::Test)
         }
     }
 

@@ -80,15 +80,11 @@ pub(super) fn doubled(times: u32) -> Duration {
 /// named, than that the value in use ends.
 pub(super) fn gives_way(policy: &Policy, record: &Record, reason: Reason, now: Timestamp) -> Option<Timestamp> {
     let useless = matches!(reason, Reason::Missing | Reason::Rejected | Reason::Expired);
-    let patience = useless.then(|| match is_from_the_future(record, now) {
-        true => Timestamp::MIN,
-        false => after(record.issued, PATIENCE),
-    });
-    let critical = match is_from_the_future(record, now) {
-        true => Some(Timestamp::MIN).filter(|_| record.not_after.is_some()),
-        false => critical(policy, record),
-    };
-    soonest(patience, critical)
+    if is_from_the_future(record, now) {
+        return Some(Timestamp::MIN).filter(|_| useless || record.not_after.is_some());
+    }
+    let patience = useless.then(|| after(record.issued, PATIENCE));
+    soonest(patience, critical(policy, record))
 }
 
 /// When half of the time from its renewal to its end is over: what could be waited for was waited for.
