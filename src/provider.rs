@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::condition::reason;
 use crate::api::credential::CredentialSpec;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
 use crate::domain::rotation::{Attempt, Minted, Record};
 use crate::domain::secret::SecretValue;
-use crate::domain::validate::{self, Values};
+use crate::domain::validate::{self, Values, Violation};
 use exchange::Exchange;
 use steps::Trial;
 
@@ -165,6 +164,20 @@ pub fn named(name: &str, spec: &CredentialSpec) -> Named {
     named
 }
 
+/// What is wrong with the templates and filters of a spec.
+pub fn violations(spec: &CredentialSpec) -> Vec<Violation> {
+    let Some(steps) = spec.steps() else {
+        return Vec::new();
+    };
+    let extract = steps.create.extract.as_ref();
+    let find = steps.find.as_ref().map(|find| &find.extract);
+    template::check(steps)
+        .into_iter()
+        .chain(extract.into_iter().flat_map(extract::check))
+        .chain(find.into_iter().flat_map(extract::check_find))
+        .collect()
+}
+
 /// The value, where we choose it: it is written down before anybody is told.
 pub fn candidate(spec: &CredentialSpec) -> Option<SecretValue> {
     let steps = spec.steps().and_then(|steps| steps.create.generate.as_ref());
@@ -225,14 +238,8 @@ impl Providers {
     }
 
     /// Tries a value.
-    pub async fn test(&self, order: &Order<'_>, minted: &Minted) -> Result<(), IssueError> {
-        match steps::test(&*self.exchange, order, minted).await? {
-            Trial::Works => Ok(()),
-            Trial::Fails { message } => Err(IssueError::Refused {
-                reason: reason::ISSUE_FAILED,
-                message,
-            }),
-        }
+    pub async fn test(&self, order: &Order<'_>, minted: &Minted) -> Result<Trial, IssueError> {
+        steps::test(&*self.exchange, order, minted).await
     }
 
     /// Takes a value away at its provider; one that is gone counts as taken away.

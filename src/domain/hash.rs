@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 /// The first 128 bits of SHA-256, in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     let digest = digest(&SHA256, bytes);
-    digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest.as_ref()[..16])
 }
 
 /// From 0 to 999, the same for the same `name`.
@@ -28,8 +28,16 @@ pub fn uuid(parts: &[&str]) -> String {
     id.copy_from_slice(&digest.as_ref()[..16]);
     id[6] = id[6] & 0x0f | 0x80;
     id[8] = id[8] & 0x3f | 0x80;
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hexadecimal(&id);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 #[cfg(test)]

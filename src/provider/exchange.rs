@@ -1,5 +1,6 @@
 //! One call to a provider and its answer: the port that everything here leaves through.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -17,7 +18,7 @@ pub use network::{DEADLINE, Network};
 pub const ANSWER_MAX: usize = 256 << 10;
 
 /// One HTTP request. Redirects are never followed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Call {
     /// Method.
     pub method: Method,
@@ -31,6 +32,13 @@ pub struct Call {
     pub ca_pem: Option<String>,
     /// Client certificate for mutual TLS: chain and key in PEM.
     pub certificate: Option<(String, SecretValue)>,
+}
+
+/// Path and query of the URL may hold a value.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url.host_str().unwrap_or_default())
+    }
 }
 
 /// The answer, whatever its status.

@@ -68,7 +68,9 @@ impl Bucket {
             .filter(|(_, (_, asked))| now.saturating_duration_since(*asked) > PATIENCE)
             .map(|(key, _)| key.clone())
             .collect();
-        lost.iter().for_each(|key| self.leave(key));
+        for key in &lost {
+            self.leave(key);
+        }
     }
 }
 
@@ -79,7 +81,9 @@ impl Pace {
         bucket.fill(now);
         bucket.leave(key);
         bucket.forget_lost(now);
-        let before = bucket.waiting.range(..(end, key.clone())).count() as f64;
+        let before = bucket.waiting.range(..(end, key.clone())).count();
+        // More than that many do not wait for one host.
+        let before = f64::from(u32::try_from(before).unwrap_or(u32::MAX));
         if now >= bucket.paused_until && bucket.tokens >= before + 1.0 {
             bucket.tokens -= 1.0;
             return Ok(());
@@ -116,7 +120,7 @@ mod tests {
             .map(|number| Key::new("shop", format!("key-{number:03}")))
             .collect();
         // The last to ask ends first.
-        let end_of = |index: usize| end(10_000 - index as i64);
+        let end_of = |index: usize| end(10_000 - i64::try_from(index).unwrap());
         let mut due: Vec<(Instant, usize)> = (0..keys.len()).map(|index| (start, index)).collect();
         let mut served = Vec::new();
         while let Some(position) = (0..due.len()).min_by_key(|position| due[*position]) {

@@ -178,7 +178,9 @@ pub fn read_attempt(pending: &Held) -> Option<Attempt> {
 
 /// What makes that nothing can be done until somebody edits something.
 fn obstacle(spec: &CredentialSpec, uid: &str, secrets: [(&Key, &Option<Held>); 2]) -> Option<CredentialProblem> {
-    if let Some(violation) = validate::credential_spec(spec).into_iter().next() {
+    let violations = validate::credential_spec(spec);
+    let violations = violations.into_iter().chain(provider::violations(spec));
+    if let Some(violation) = violations.into_iter().next() {
         return Some(violation.into());
     }
     let foreign = secrets.into_iter().find(|(_, held)| {

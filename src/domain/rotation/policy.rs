@@ -37,6 +37,10 @@ pub enum Class {
 
 /// How a value is replaced.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question that is asked by its name"
+)]
 pub struct Policy {
     /// What of the spec decides over the value, as a hash: another one means another value.
     pub spec: String,

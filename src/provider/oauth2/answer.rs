@@ -290,7 +290,7 @@ fn lifetime(expires_in: Option<&Value>) -> Option<Duration> {
         }
         Some(_) => return None,
     };
-    let seconds = seconds.min(LIFETIME_MAX.as_secs() as f64);
+    let seconds = seconds.min(LIFETIME_MAX.as_secs_f64());
     (seconds >= 1.0).then(|| Duration::from_secs(seconds as u64))
 }
 

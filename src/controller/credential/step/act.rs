@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout};
 
 use super::{Taken, backoff, done, may_orphan, notice, rotate, save};
+use crate::api::condition::reason;
 use crate::cluster::{Cluster, ClusterError};
 use crate::controller::credential::scene::Scene;
 use crate::controller::{Context, ReconcileError, lock};
@@ -13,6 +14,7 @@ use crate::domain::rotation::next::{CALL, LAST};
 use crate::domain::rotation::{Attempt, Class, Failed, Minted, Phase};
 use crate::fleet::Fleet;
 use crate::provider::IssueError;
+use crate::provider::steps::Trial;
 use crate::telemetry::controller_metrics;
 
 /// A process that was held up for longer between writing down that it asks and asking does not ask any more: another
@@ -210,11 +212,20 @@ pub(super) async fn test<C: Cluster, F: Fleet>(
     }
     let now = (context.settings.clock)();
     match context.providers.test(&scene.order(&attempt, now), &minted).await {
-        Ok(()) => {
+        Ok(Trial::Fails { message }) => {
+            let reason = reason::ISSUE_FAILED;
+            failed(context, scene, attempt, None, IssueError::Refused { reason, message }).await
+        }
+        Ok(Trial::Works) => {
             attempt.phase = Phase::Tested;
             attempt.failed = None;
             save(context, scene, attempt).await?;
             Ok(done())
+        }
+        // A trial that could not be made says nothing about the value: it is no reason to give it up.
+        Err(IssueError::Refused { message, .. }) => {
+            let after = Some(Duration::from_secs(30));
+            failed(context, scene, attempt, None, IssueError::Later { after, message }).await
         }
         Err(error) => failed(context, scene, attempt, None, error).await,
     }
@@ -292,9 +303,8 @@ async fn failed<C: Cluster, F: Fleet>(
         vec![notice(scene, true, warning, "Rotate", message)]
     };
     match save(context, scene, attempt).await {
-        Ok(()) => {}
-        // Somebody else has gone on; what they know is newer.
-        Err(ClusterError::Conflict { .. }) => {}
+        // After a conflict somebody else has gone on, and what they know is newer.
+        Ok(()) | Err(ClusterError::Conflict { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(Taken { notices, ..done() })

@@ -14,6 +14,7 @@ use crate::domain::rotation::policy::{Class, Policy};
 const UNHEARD_MAX: Duration = Duration::from_secs(3600);
 
 /// An attempt, and what of the observation concerns it.
+#[expect(clippy::struct_excessive_bools, reason = "four findings, each asked for by name")]
 struct Begun<'a> {
     policy: &'a Policy,
     observed: &'a Observed<'a>,

@@ -39,12 +39,10 @@ pub(super) fn previous(policy: &Policy, observed: &Observed<'_>) -> Option<Next>
             None => Some(Next::at_once(Step::Retire, None)),
         };
     }
-    match due {
-        Some(_) => None,
-        None => {
-            let end = after(confirmed, policy.overlap);
-            let wake = soonest(Some(end), earliest(policy, observed));
-            Some(Next::wait(Waiting::Overlap, None, wake))
-        }
+    if due.is_some() {
+        return None;
     }
+    let end = after(confirmed, policy.overlap);
+    let wake = soonest(Some(end), earliest(policy, observed));
+    Some(Next::wait(Waiting::Overlap, None, wake))
 }

@@ -359,8 +359,8 @@ fn the_previous_value_is_retired_at_the_end_of_its_overlap_or_of_itself() {
         (Some(at(10)), Some(at(500)), Some(at(110))),
     ] {
         let previous = Previous {
-            confirmed,
             not_after,
+            confirmed,
             ..previous_value()
         };
         let record = Record {
