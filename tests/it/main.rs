@@ -20,6 +20,7 @@ mod net;
 mod oauth2;
 mod propagation;
 mod provider_steps;
+mod rotation;
 mod run;
 mod support;
 mod tidy;

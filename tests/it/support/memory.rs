@@ -40,10 +40,14 @@ pub enum Fault {
     DiesBefore,
     /// The process dies after it was written, without having heard of it.
     DiesAfter,
+    /// The process stands still before it is written, until it is released.
+    StallsBefore,
+    /// It is written, and the process stands still before it hears of it, until it is released.
+    StallsAfter,
 }
 
 impl Fault {
-    /// All of them.
+    /// All after which nobody is left who goes on.
     pub const ALL: [Self; 4] = [Self::Refused, Self::AnswerLost, Self::DiesBefore, Self::DiesAfter];
 }
 
@@ -53,6 +57,10 @@ pub struct World {
     state: Arc<Mutex<State>>,
     /// A process died of a fault.
     pub died: Arc<Notify>,
+    /// A process stands still.
+    pub stalled: Arc<Notify>,
+    /// It goes on.
+    pub released: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -471,6 +479,18 @@ impl World {
         self.state().workers[key][worker].observation(key)
     }
 
+    /// The process that calls this is no more.
+    pub async fn die<T>(&self) -> T {
+        self.died.notify_one();
+        std::future::pending().await
+    }
+
+    /// The process that calls this stands still until it is released.
+    pub async fn stall(&self) {
+        self.stalled.notify_one();
+        self.released.notified().await;
+    }
+
     async fn read<T>(&self, get: impl FnOnce(&mut State) -> T) -> T {
         self.pause().await;
         let mut state = self.state();
@@ -486,24 +506,33 @@ impl World {
         commit: impl FnOnce(&mut State) -> Result<T, E>,
     ) -> Result<T, E> {
         self.pause().await;
-        let (fault, done) = {
+        let fault = {
             let mut state = self.state();
             let number = state.writes.len();
             state.writes.push(what);
-            let fault = state.faults.remove(&number);
-            let done = match fault {
-                Some(Fault::Refused | Fault::DiesBefore) => None,
-                Some(Fault::AnswerLost | Fault::DiesAfter) | None => Some(commit(&mut state)),
-            };
-            (fault, done)
+            state.faults.remove(&number)
         };
-        match (fault, done) {
-            (None, Some(done)) => done,
-            (Some(Fault::DiesBefore | Fault::DiesAfter), _) => {
-                self.died.notify_one();
-                std::future::pending().await
+        match fault {
+            None => commit(&mut self.state()),
+            Some(Fault::Refused) => Err(fail()),
+            Some(Fault::AnswerLost) => {
+                let _ = commit(&mut self.state());
+                Err(fail())
             }
-            _ => Err(fail()),
+            Some(Fault::DiesBefore) => self.die().await,
+            Some(Fault::DiesAfter) => {
+                let _ = commit(&mut self.state());
+                self.die().await
+            }
+            Some(Fault::StallsBefore) => {
+                self.stall().await;
+                commit(&mut self.state())
+            }
+            Some(Fault::StallsAfter) => {
+                let done = commit(&mut self.state());
+                self.stall().await;
+                done
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! | request | authorised by | class |
 //! |---|---|---|
 //! | `PUT /secret {"value"}` | admin or a live secret | A: we choose, the newest `live_secrets` are accepted |
+//! | `DELETE /secret {"value"}` | admin | A |
 //! | `POST /keys {"label"}`, `GET /keys?label=`, `DELETE /keys/{id}` | admin | B: added, shown once, a quota |
 //! | `POST /regenerate` | admin | C: replaces at once |
 //! | `POST /rotate` | the live key that it replaces | D |
@@ -166,6 +167,12 @@ impl Simulator {
     /// `fault` happens to the `nth` call of `route`, from 1, such as `POST /keys`; ids are no part of it.
     pub fn fault(&self, route: &str, nth: usize, fault: Fault) {
         self.lock().faults.push((route.to_owned(), nth, fault));
+    }
+
+    /// Somebody ends `value` at the provider.
+    pub fn end(&self, value: &str) {
+        let now = self.elapsed();
+        self.lock().ledger.end(|it| it.value == value, "ended by somebody", now);
     }
 
     /// Changes what kind of provider it is.

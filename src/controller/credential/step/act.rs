@@ -170,7 +170,8 @@ async fn keep<C: Cluster, F: Fleet>(
     }
 }
 
-/// Takes a value away that nobody will use.
+/// Takes a value away that nobody will use: not one that whoever went on was given as well, by a provider that gives the
+/// same answer to the same attempt.
 async fn give_back<C: Cluster, F: Fleet>(
     context: &Context<C, F>,
     scene: &Scene,
@@ -180,16 +181,58 @@ async fn give_back<C: Cluster, F: Fleet>(
     if !scene.policy.revokes {
         return done();
     }
+    let name = minted.id.as_deref().unwrap_or(&attempt.id);
+    match is_of_use(context, scene, attempt, minted).await {
+        Some(true) => return done(),
+        Some(false) => {}
+        None => {
+            let note = format!("`{name}` may be alive at the provider and used by nobody; look for it there");
+            return Taken {
+                notices: vec![notice(scene, true, "OrphanPossible", "Rotate", note)],
+                ..done()
+            };
+        }
+    }
     let order = scene.order(attempt, (context.settings.clock)());
     let value = minted.values.get("value");
     let Err(error) = context.providers.revoke(&order, value, minted.id.as_deref()).await else {
         return done();
     };
-    let name = minted.id.as_deref().unwrap_or(&attempt.id);
     let note = format!("`{name}` is alive at the provider and used by nobody, and could not be revoked: {error}");
     Taken {
         notices: vec![notice(scene, true, "Orphaned", "Rotate", note)],
         ..done()
+    }
+}
+
+/// Whether what we made is the value that is used, or is about to be; `None` if that cannot be found out.
+///
+/// As long as whoever went on has no answer, it is not known which value that will be.
+async fn is_of_use<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &Scene,
+    attempt: &Attempt,
+    minted: &Minted,
+) -> Option<bool> {
+    let deadline = Instant::now() + SAVING;
+    loop {
+        let pending = context.cluster.held(&scene.pending_key).await;
+        let issued = context.cluster.held(&scene.issued_key).await;
+        if let (Ok(pending), Ok(issued)) = (pending, issued) {
+            let other = pending.as_ref().and_then(super::super::scene::read_attempt);
+            let undecided = |other: &Attempt| other.id == attempt.id && other.phase == Phase::Intent;
+            if !other.as_ref().is_some_and(undecided) {
+                let made = minted.values.get("value");
+                let on_its_way = other.and_then(|other| other.minted);
+                let next = on_its_way.as_ref().and_then(|minted| minted.values.get("value"));
+                let in_use = issued.iter().flat_map(|issued| issued.values.values());
+                return Some(made.is_some() && in_use.chain(next).any(|value| Some(value) == made));
+            }
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cluster::Cluster;
 use crate::controller::credential::scene::Scene;
 use crate::controller::{Context, ReconcileError};
 use crate::domain::rotation::next::{self, Abandoned};
-use crate::domain::rotation::{Attempt, Failed, Phase, Reason};
+use crate::domain::rotation::{Attempt, Class, Failed, Phase, Reason};
 use crate::fleet::Fleet;
 use crate::provider::IssueError;
 
@@ -46,6 +46,25 @@ pub(super) async fn retire<C: Cluster, F: Fleet>(
             .revoke(&scene.order(&attempt, now), value, previous.id.as_deref())
             .await;
         if let Err(error) = revoked {
+            // The first value, which somebody else wrote: what the provider calls it is known to nobody here, and never
+            // will be.
+            if previous.id.is_none()
+                && scene.policy.class == Class::Added
+                && matches!(error, IssueError::Refused { .. })
+            {
+                let note = format!(
+                    "revision {} is left alive at the provider, because what it is called there is not known: {error}; \
+                     revoke it there",
+                    previous.revision
+                );
+                // Before the write: whoever goes on after it knows nothing of the value any more.
+                context
+                    .cluster
+                    .publish(notice(scene, true, "Orphaned", "Revoke", note))
+                    .await;
+                rewrite(context, scene, record, false).await?;
+                return Ok(done());
+            }
             previous.failures = previous.failures.saturating_add(1);
             let wait = match &error {
                 IssueError::Later { after: Some(after), .. } => {
@@ -95,7 +114,7 @@ pub(super) async fn abandon<C: Cluster, F: Fleet>(
             ..Taken::default()
         });
     }
-    let mut notices = vec![notice(
+    let notices = vec![notice(
         scene,
         why == Abandoned::Poisoned,
         "RotationAbandoned",
@@ -115,7 +134,11 @@ pub(super) async fn abandon<C: Cluster, F: Fleet>(
             .unwrap_or(&attempt.id);
         let note =
             format!("`{name}` may be alive at the provider and is used by nobody; it could not be revoked: {error}");
-        notices.push(notice(scene, true, "Orphaned", "Rotate", note));
+        // Before the write, after which nobody knows of it any more.
+        context
+            .cluster
+            .publish(notice(scene, true, "Orphaned", "Rotate", note))
+            .await;
     }
     // Another candidate, in the same place: the account of what was issued goes on, and the provider may remember the id of
     // this one. What there is to say of the failure stays told until the next try.

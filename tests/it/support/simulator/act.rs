@@ -129,6 +129,17 @@ pub fn act(settings: &Settings, ledger: &mut Ledger, asked: &Asked, now: Duratio
     let segments: Vec<&str> = asked.segments().collect();
     match (&*asked.method, &segments[..]) {
         ("PUT", ["secret"]) => set_secret(settings, ledger, asked, admin, now),
+        ("DELETE", ["secret"]) if admin => {
+            let value = asked.field("value");
+            match ledger.end(
+                |it| it.kind == Kind::Secret && Some(&it.value) == value.as_ref(),
+                "deleted",
+                now,
+            ) {
+                0 => Said::empty(404),
+                _ => Said::empty(204),
+            }
+        }
         ("GET", ["whoami"]) => match asked.presented() {
             Some(value) if ledger.used(&value, now) => Said::empty(200),
             _ => Said::empty(401),
