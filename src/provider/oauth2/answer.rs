@@ -20,8 +20,8 @@ use crate::provider::exchange::Answer;
 /// give, so that it is renewed before they are likely to refuse it.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The longest lifetime that is believed: 10 years.
-pub const LIFETIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// The longest lifetime that is believed, in seconds: 10 years.
+pub const LIFETIME_MAX: u32 = 10 * 365 * 86_400;
 
 /// The longest wait that is granted to a provider.
 pub const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -290,7 +290,7 @@ fn lifetime(expires_in: Option<&Value>) -> Option<Duration> {
         }
         Some(_) => return None,
     };
-    let seconds = seconds.min(LIFETIME_MAX.as_secs_f64());
+    let seconds = seconds.min(f64::from(LIFETIME_MAX));
     (seconds >= 1.0).then(|| Duration::from_secs(seconds as u64))
 }
 

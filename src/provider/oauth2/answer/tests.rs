@@ -301,7 +301,7 @@ proptest! {
             prop_assert_eq!(read.access.expose(), token);
             let header = format!("Bearer {}", read.access.expose());
             prop_assert!(header.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '));
-            prop_assert!((1..=LIFETIME_MAX.as_secs()).contains(&read.lifetime.as_secs()));
+            prop_assert!((1..=u64::from(LIFETIME_MAX)).contains(&read.lifetime.as_secs()));
         }
     }
 }
