@@ -178,6 +178,15 @@ pub fn violations(spec: &CredentialSpec) -> Vec<Violation> {
         .collect()
 }
 
+/// Whether the provider gives the same value again when it is asked again under the same attempt's id: the field's usual
+/// header says so (draft-ietf-httpapi-idempotency-key-header). A value that is found and revoked first would be given
+/// again, dead.
+pub fn is_idempotent(spec: &CredentialSpec) -> bool {
+    let request = spec.steps().and_then(|steps| steps.create.request.as_ref());
+    let mut headers = request.into_iter().flat_map(|request| &request.headers);
+    headers.any(|(name, value)| name.eq_ignore_ascii_case("Idempotency-Key") && value.contains("attempt.id"))
+}
+
 /// The value, where we choose it: it is written down before anybody is told.
 pub fn candidate(spec: &CredentialSpec) -> Option<SecretValue> {
     let steps = spec.steps().and_then(|steps| steps.create.generate.as_ref());
@@ -258,5 +267,41 @@ impl Providers {
             return Ok(None);
         }
         steps::find(&*self.exchange, order).await.map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn key_with(headers: serde_json::Value) -> CredentialSpec {
+        let request = json!({"url": "https://api.example.com/keys", "headers": headers});
+        let create = json!({"request": request, "extract": {"value": ".key"}});
+        let spec = json!({
+            "allowedHosts": ["api.example.com"],
+            "apiKey": {},
+            "rotation": {"steps": {"create": create}},
+        });
+        serde_json::from_value(spec).unwrap()
+    }
+
+    #[test]
+    fn only_the_key_of_the_attempt_makes_a_call_one_that_may_be_made_again() {
+        for (headers, expected) in [
+            (json!({"idempotency-key": "{{ attempt.id }}"}), true),
+            (json!({"Idempotency-Key": "v1-{{attempt.id}}"}), true),
+            (json!({"Idempotency-Key": "always"}), false),
+            (json!({"X-Label": "{{ attempt.id }}"}), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(is_idempotent(&key_with(headers.clone())), expected, "{headers}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_provider_is_that_of_the_call_that_makes_the_value() {
+        assert_eq!(host(&key_with(json!({}))).as_deref(), Some("api.example.com"));
     }
 }

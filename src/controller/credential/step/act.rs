@@ -13,8 +13,8 @@ use crate::controller::{Context, ReconcileError, lock};
 use crate::domain::rotation::next::{CALL, LAST};
 use crate::domain::rotation::{Attempt, Class, Failed, Minted, Phase};
 use crate::fleet::Fleet;
-use crate::provider::IssueError;
 use crate::provider::steps::Trial;
+use crate::provider::{self, IssueError};
 use crate::telemetry::controller_metrics;
 
 /// A process that was held up for longer between writing down that it asks and asking does not ask any more: another
@@ -61,7 +61,7 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
         .await;
     }
     let mut notices = Vec::new();
-    if unanswered && may_orphan(scene.policy.class) {
+    if unanswered && may_orphan(scene.policy.class) && !provider::is_idempotent(&scene.credential.spec) {
         // An answer that was lost may have left a value behind. Without a way to find it, it is named.
         let found = context
             .providers
