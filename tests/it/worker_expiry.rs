@@ -130,39 +130,41 @@ async fn a_retry_that_comes_after_the_end_is_not_made() {
         (response.status().as_u16(), response.body().as_ref()),
         (503, b"later".as_slice())
     );
-    assert_eq!(problem_or_none(&response), None);
+    assert_eq!(problem(&response), None);
     assert_eq!(provider.seen().len(), 1);
-}
-
-fn problem_or_none(response: &http::Response<bytes::Bytes>) -> Option<&str> {
-    response
-        .headers()
-        .contains_key("tidegate-error")
-        .then(|| problem(response))
-        .flatten()
 }
 
 #[tokio::test]
 async fn a_probe_does_not_send_what_has_expired() {
-    let provider = Provider::start(|_| async { 200 }).await;
-    let (mut plan, _) = ending(&provider, 0);
-    plan.health_check = Some(ProbePlan {
-        interval: Duration::from_millis(100),
-        timeout: Duration::from_secs(5),
-        unhealthy_threshold: 1,
-        healthy_threshold: 1,
-        path: "/healthz".to_owned(),
-        method: "GET".to_owned(),
-        use_credential: true,
-        statuses: vec![(200, 299)],
-        expression: None,
-    });
-    let worker = Dataplane::start([plan]);
-    let report = worker.endpoint(|endpoint| endpoint.health != Health::Unknown).await;
-    assert_eq!(
-        (report.health, report.reason),
-        (Health::Unhealthy, HealthReason::ProbeFailed)
-    );
-    assert_eq!(report.message, "the credential `key` has expired");
+    let authority = Authority::new();
+    let provider = Provider::start_mutual(false, &authority, |_| async { 200 }).await;
+    // The connection shows a certificate also to a probe that is to carry no credential.
+    for (certificate, use_credential) in [(false, true), (true, true), (true, false)] {
+        let (mut plan, _) = ending(&provider, 0);
+        if certificate {
+            let not_after = plan.credentials[0].not_after;
+            plan.credentials = vec![authority.issue("ours").credential(1)];
+            plan.credentials[0].not_after = not_after;
+        }
+        plan.health_check = Some(ProbePlan {
+            interval: Duration::from_millis(100),
+            timeout: Duration::from_secs(5),
+            unhealthy_threshold: 1,
+            healthy_threshold: 1,
+            path: "/healthz".to_owned(),
+            method: "GET".to_owned(),
+            use_credential,
+            statuses: vec![(200, 299)],
+            expression: None,
+        });
+        let name = plan.credentials[0].name.clone();
+        let worker = Dataplane::start([plan]);
+        let report = worker.endpoint(|endpoint| endpoint.health != Health::Unknown).await;
+        assert_eq!(
+            (report.health, report.reason),
+            (Health::Unhealthy, HealthReason::ProbeFailed)
+        );
+        assert_eq!(report.message, format!("the credential `{name}` has expired"));
+    }
     assert_eq!(provider.connections(), 0);
 }

@@ -44,6 +44,21 @@ async fn provider() -> Provider {
     Provider::start(|seen| async move { judge(&seen) }).await
 }
 
+/// The same, which takes its time with any other value: each needs a permit of `go`.
+async fn gated(go: &Arc<Semaphore>) -> Provider {
+    let gate = go.clone();
+    Provider::start(move |seen| {
+        let gate = gate.clone();
+        async move {
+            if seen.header("x-api-key") != Some("new") {
+                gate.acquire().await.unwrap().forget();
+            }
+            judge(&seen)
+        }
+    })
+    .await
+}
+
 fn judge(seen: &Seen) -> Response<crate::support::provider::Body> {
     match seen.header("x-api-key") {
         Some("new") => answer(200, seen.body.clone()),
@@ -151,17 +166,7 @@ async fn many_callers_wait_for_one_value_and_count_as_under_way() {
 #[tokio::test]
 async fn a_newer_value_that_is_in_use_already_is_sent_at_once() {
     let go = Arc::new(Semaphore::new(0));
-    let gate = go.clone();
-    let provider = Provider::start(move |seen| {
-        let gate = gate.clone();
-        async move {
-            if seen.header("x-api-key") == Some("old") {
-                gate.acquire().await.unwrap().forget();
-            }
-            judge(&seen)
-        }
-    })
-    .await;
+    let provider = gated(&go).await;
     let plan = first(&provider);
     let worker = Arc::new(Dataplane::start([plan.clone()]));
     let answered = call(&worker, Request::post("/"));
@@ -187,14 +192,18 @@ async fn without_a_next_value_the_answer_is_passed_on_while_there_is_time_left()
     let response = worker.call(Request::post("/"), "").await;
     assert_eq!((response.status().as_u16(), attempts(&response)), (401, "1"));
     assert_eq!(response.body(), "who are you?");
-    assert!(start.elapsed() >= Duration::from_millis(900), "it did not wait");
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(900), "it did not wait");
+    assert!(waited < Duration::from_secs(4), "it waited past its own deadline");
     assert_eq!(provider.seen().len(), 1);
 }
 
 #[tokio::test]
 async fn a_dead_credential_does_not_slow_down_every_call() {
-    let provider = provider().await;
-    let worker = Arc::new(Dataplane::start([first(&provider)]));
+    let go = Arc::new(Semaphore::new(6));
+    let provider = gated(&go).await;
+    let plan = first(&provider);
+    let worker = Arc::new(Dataplane::start([plan.clone()]));
     let start = Instant::now();
     assert_eq!(worker.get("/").await.status(), 401);
     assert!(start.elapsed() >= Duration::from_secs(5), "it did not wait");
@@ -204,6 +213,13 @@ async fn a_dead_credential_does_not_slow_down_every_call() {
     }
     assert!(start.elapsed() < Duration::from_secs(5), "they waited too");
     assert_eq!(provider.seen().len(), 6);
+    // Nobody waits for a next value, but one that is there already is sent.
+    let answered = call(&worker, Request::post("/"));
+    eventually("another attempt", || provider.seen().len() == 7).await;
+    worker.adopt(second(&plan)).await;
+    go.add_permits(1);
+    let response = answered.await.unwrap();
+    assert_eq!((response.status().as_u16(), attempts(&response)), (200, "2"));
 }
 
 #[tokio::test]
@@ -244,8 +260,10 @@ async fn it_happens_once_and_then_the_first_answer_counts() {
     let worker = Arc::new(Dataplane::start([plan.clone()]));
     let answered = call(&worker, Request::post("/"));
     refused(&worker).await;
+    let start = Instant::now();
     worker.serve([second(&plan)]);
     let response = answered.await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(4), "it waited for a third value");
     assert_eq!((response.status().as_u16(), attempts(&response)), (401, "2"));
     assert_eq!(response.body(), "first");
     let report = worker.report(|report| report.plan_revision == 2).await;
@@ -310,8 +328,13 @@ async fn an_integration_that_goes_is_not_waited_for_and_a_namesake_is_no_heir() 
         let worker = Arc::new(Dataplane::start([plan.clone()]));
         let answered = call(&worker, Request::post("/"));
         refused(&worker).await;
+        let (start, gone) = (Instant::now(), next.is_none());
         worker.serve(next);
         assert_eq!(answered.await.unwrap().status(), 401);
+        assert!(
+            !gone || start.elapsed() < Duration::from_secs(4),
+            "it waited for nobody"
+        );
     }
     assert_eq!(values(&provider), ["old", "old"]);
 }
