@@ -44,6 +44,11 @@ impl Authority {
         }
     }
 
+    /// Its certificate and its key, in PEM.
+    pub fn pem(&self) -> (String, String) {
+        (self.0.pem(), self.0.key().serialize_pem())
+    }
+
     /// Lets in who has a certificate of this authority.
     pub fn verifier(&self, provider: Arc<CryptoProvider>) -> Arc<dyn ClientCertVerifier> {
         let mut roots = rustls::RootCertStore::empty();

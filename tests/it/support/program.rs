@@ -24,7 +24,9 @@ pub struct Program {
     /// Where it serves the admin endpoints.
     pub admin: SocketAddr,
     output: [Arc<Mutex<String>>; 2],
-    directory: TempDir,
+    directory: PathBuf,
+    /// Removed with this, where nobody else holds it.
+    _held: Option<TempDir>,
 }
 
 /// The program with these arguments, ready to start.
@@ -69,7 +71,17 @@ impl Program {
         Self::start(directory, &["-f", &path], level).await
     }
 
+    /// With the manifests of `directory`, and what it issues kept in `state`. Both outlive it.
+    pub async fn keeping(directory: &Path, state: &Path, level: &str) -> Self {
+        let (files, state) = (directory.to_str().unwrap(), state.to_str().unwrap());
+        Self::spawn(directory.to_owned(), None, &["-f", files, "--state", state], level).await
+    }
+
     async fn start(directory: TempDir, arguments: &[&str], level: &str) -> Self {
+        Self::spawn(directory.path().to_owned(), Some(directory), arguments, level).await
+    }
+
+    async fn spawn(directory: PathBuf, held: Option<TempDir>, arguments: &[&str], level: &str) -> Self {
         let all = [&["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], arguments].concat();
         let mut child = command(&all).env("RUST_LOG", level).kill_on_drop(true).spawn().unwrap();
         let output = [Arc::<Mutex<String>>::default(), Arc::default()];
@@ -82,6 +94,7 @@ impl Program {
             admin: unset,
             output,
             directory,
+            _held: held,
         };
         let port = |text: &str, before: &str, after: &str| {
             let rest = &text[text.find(before)? + before.len()..];
@@ -118,7 +131,7 @@ impl Program {
         let quickstart = said
             .split_once("manifests   ")
             .and_then(|(_, rest)| rest.split_once("  (edits"));
-        quickstart.map_or_else(|| self.directory.path().to_owned(), |(path, _)| path.into())
+        quickstart.map_or_else(|| self.directory.clone(), |(path, _)| path.into())
     }
 
     /// The base URL of the sample provider.
@@ -192,6 +205,12 @@ impl Program {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    /// Ends it as a crash does (SIGKILL); all it wrote, standard output before standard error.
+    pub async fn kill(mut self) -> String {
+        self.child.kill().await.unwrap();
+        self.stdout() + &self.stderr()
     }
 
     /// Sends SIGTERM and waits for the end.

@@ -216,7 +216,12 @@ impl Simulator {
 
     /// Serves over HTTP/1.1 on loopback until it is dropped.
     pub async fn serve(&self) -> Served {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.serve_on(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// The same at this address, where it may have been before.
+    pub async fn serve_on(&self, address: SocketAddr) -> Served {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let simulator = self.clone();
         let task = tokio::spawn(async move {
