@@ -12,6 +12,8 @@ use crate::provider::Provider;
 use crate::world::{Failure, Outcome, SHOP, SHORT, World, ensure, until};
 
 const KEY: &str = "payments-key";
+/// The provider as a Service: over cleartext, a key is asked for inside the cluster alone.
+const SERVICE: &str = "provider.shop.svc.cluster.local";
 
 pub async fn a_key_of_the_provider_is_replaced_without_a_lost_call(world: &mut World) -> Outcome {
     let calls = world
@@ -20,7 +22,25 @@ pub async fn a_key_of_the_provider_is_replaced_without_a_lost_call(world: &mut W
         .ok_or_else(|| Failure::new("no application calls"))?;
     let mark = calls.mark();
     let credentials: Api<Credential> = Api::namespaced(world.client.clone(), SHOP);
-    let keys = format!("http://{}:{}/keys", Provider::NAME, world.provider.port);
+    let (host, port) = (&world.provider.host, world.provider.port);
+    world
+        .apply(&format!(
+            r"
+apiVersion: v1
+kind: Service
+metadata: {{name: provider, namespace: {SHOP}}}
+spec: {{clusterIP: None, ports: [{{name: http, port: {port}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: provider, namespace: {SHOP}, labels: {{kubernetes.io/service-name: provider}}}}
+addressType: IPv4
+ports: [{{name: http, port: {port}}}]
+endpoints: [{{addresses: [{host}]}}]
+"
+        ))
+        .await?;
+    let keys = format!("http://{SERVICE}:{port}/keys");
     let rotation = json!({
         "overlap": "0s",
         "steps": {
@@ -31,7 +51,7 @@ pub async fn a_key_of_the_provider_is_replaced_without_a_lost_call(world: &mut W
             "revoke": {"request": {"method": "DELETE", "url": format!("{keys}/{{{{ previous.value }}}}")}},
         },
     });
-    let edit = json!({"spec": {"rotation": rotation}});
+    let edit = json!({"spec": {"allowedHosts": [Provider::NAME, SERVICE], "rotation": rotation}});
     credentials
         .patch(KEY, &PatchParams::default(), &Patch::Merge(edit))
         .await?;

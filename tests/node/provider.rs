@@ -13,7 +13,9 @@ use crate::world::Outcome;
 
 /// A running provider.
 pub struct Provider {
-    /// Its port, on every address that pods reach it by.
+    /// Its address, as pods reach it.
+    pub host: String,
+    /// Its port.
     pub port: u16,
     state: Arc<Shared>,
 }
@@ -48,7 +50,8 @@ impl Provider {
             .fallback(answer)
             .with_state(state.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { port, state })
+        let host = host.to_owned();
+        Ok(Self { host, port, state })
     }
 
     /// From now on these keys are good, and no others.

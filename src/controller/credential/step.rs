@@ -266,19 +266,7 @@ async fn rewrite<C: Cluster, F: Fleet>(
 
 /// LOSE: the old value is used up and the new one never came. More calls would only make it worse.
 async fn lose<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scene) -> Result<Taken, ReconcileError> {
-    let (reason, message) = if scene.credential.spec.oauth2.is_some() {
-        (
-            "ReauthorizationRequired",
-            "the provider's answer with the next refresh token was lost, and the grace period for using the old one \
-             again is over; authorise anew and put the new refresh token where `spec.oauth2.refreshTokenRef` points",
-        )
-    } else {
-        (
-            "IssueFailed",
-            "the provider's answer with the next value was lost, and the old value, which authorises the call, may be \
-             void; make a new value by hand, put it where `secretRef` points, and delete the issued Secret",
-        )
-    };
+    let (reason, message) = words_of_loss(scene);
     let Some(mut attempt) = scene.attempt.clone() else {
         return Ok(done());
     };
@@ -296,6 +284,23 @@ async fn lose<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scene) 
         notices: vec![notice(scene, true, reason, "Rotate", message.to_owned())],
         ..done()
     })
+}
+
+/// Reason and message of a value that is lost for good.
+fn words_of_loss(scene: &Scene) -> (&'static str, &'static str) {
+    if scene.credential.spec.oauth2.is_some() {
+        (
+            "ReauthorizationRequired",
+            "the provider's answer with the next refresh token was lost, and the grace period for using the old one \
+             again is over; authorise anew and put the new refresh token where `spec.oauth2.refreshTokenRef` points",
+        )
+    } else {
+        (
+            "IssueFailed",
+            "the provider's answer with the next value was lost, and the old value, which authorises the call, may be \
+             void; make a new value by hand, put it where `secretRef` points, and delete the issued Secret",
+        )
+    }
 }
 
 /// Writes the attempt down.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout};
 
-use super::{Taken, backoff, done, may_orphan, notice, rotate, save};
+use super::{Taken, backoff, done, may_orphan, notice, rotate, save, words_of_loss};
 use crate::api::condition::reason;
 use crate::cluster::{Cluster, ClusterError};
 use crate::controller::credential::scene::Scene;
@@ -323,7 +323,12 @@ async fn failed<C: Cluster, F: Fleet>(
     {
         lock(&context.pace).pause(&host, Instant::now() + (*after).min(Duration::from_secs(3600)));
     }
-    let message = error.to_string();
+    // The old value was used up the first time, and what came of it is lost.
+    let lost = replay && permanent;
+    let (reason, message) = match lost {
+        true => (words_of_loss(scene).0, format!("{}; {error}", words_of_loss(scene).1)),
+        false => (reason, error.to_string()),
+    };
     attempt.failed = Some(Failed {
         times,
         last: now.max(attempt.sent.unwrap_or(now)),
@@ -332,12 +337,13 @@ async fn failed<C: Cluster, F: Fleet>(
         message: message.clone(),
         permanent,
     });
-    controller_metrics::rotated(&scene.key, "failure");
+    controller_metrics::rotated(&scene.key, if lost { "lost" } else { "failure" });
     tracing::warn!(key = %scene.key, attempt = attempt.id, times, reason, %error, "a rotation failed");
     // Told once for each reason, not with every try.
     let told = before.is_some_and(|before| before.reason == reason && before.message == message);
     let warning = match reason {
         "ReauthorizationRequired" => "ReauthorizationRequired",
+        _ if lost => "IssueFailed",
         _ => "RotationFailed",
     };
     let notices = if told {
