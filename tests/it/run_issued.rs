@@ -6,6 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate::cluster::files::manifest::{self, Object};
+use tidegate::domain::validate;
+use tidegate::provider::{extract, template};
 
 use crate::support::program::{Program, condition, ended, replace};
 use crate::support::simulator::{Kind, Settings, Simulator};
@@ -289,4 +292,34 @@ async fn a_token_serves_to_its_end_without_its_issuer_and_comes_back_with_it() {
             (program.call("token.shop", "/whoami").await.0 == 200).then_some(())
         })
         .await;
+}
+
+/// The API server is asked about every file of `examples/` elsewhere.
+#[test]
+fn every_example_of_a_credential_is_read_as_it_stands() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/credentials");
+    let mut seen = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{} says what to expect", path.display());
+        let reading = manifest::read(&text);
+        assert_eq!(reading.problems, [], "{}", path.display());
+        for (_, object) in reading.objects {
+            let Object::Credential(credential) = object else {
+                continue;
+            };
+            assert_eq!(validate::credential_spec(&credential.spec), [], "{}", path.display());
+            if let Some(steps) = credential.spec.steps() {
+                assert_eq!(template::check(steps), [], "{}", path.display());
+                let wrong = steps.create.extract.as_ref().map(extract::check);
+                assert_eq!(wrong.unwrap_or_default(), [], "{}", path.display());
+            }
+            if credential.spec.issues() {
+                seen.insert(path.file_stem().unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let all = ["certificate", "generated", "jwt", "oauth2", "steps"];
+    assert_eq!(seen, all.map(str::to_owned).into());
 }

@@ -75,8 +75,10 @@ async fn stage<C: Cluster, F: Fleet>(
     reason: Reason,
 ) -> Result<Taken, ReconcileError> {
     let now = (context.settings.clock)();
-    if scene.policy.revokes && context.ensure_finalizer(scene).await? {
-        return Ok(done());
+    if scene.policy.revokes {
+        // Not a step of its own: where objects come from files there are no finalizers, and waiting to see it would be for
+        // ever.
+        context.ensure_finalizer(scene).await?;
     }
     let rehearsal = Keep {
         values: [("value".to_owned(), SecretValue::new("0".repeat(16 << 10)))].into(),
@@ -407,13 +409,12 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
         turn.err().map(|turn| turn.saturating_duration_since(now))
     }
 
-    /// Makes sure that the Credential is not gone before what we have made is revoked. Says whether it had to write.
-    async fn ensure_finalizer(&self, scene: &Scene) -> Result<bool, ClusterError> {
+    /// Makes sure that the Credential is not gone before what we have made is revoked.
+    async fn ensure_finalizer(&self, scene: &Scene) -> Result<(), ClusterError> {
         let finalizers = scene.credential.metadata.finalizers.iter().flatten();
         if finalizers.into_iter().any(|name| name == crate::api::FINALIZER_REVOKE) {
-            return Ok(false);
+            return Ok(());
         }
-        self.cluster.set_finalizer(&scene.key, &scene.credential, true).await?;
-        Ok(true)
+        self.cluster.set_finalizer(&scene.key, &scene.credential, true).await
     }
 }
