@@ -167,7 +167,7 @@ impl Station {
                 }},
             }),
             Class::Token => json!({
-                "jwt": {"algorithm": "ES256", "generate": {"overlap": "0s"}, "issuer": "load", "lifetime": "10m"},
+                "jwt": {"algorithm": "ES256", "generate": {"overlap": "0s"}, "issuer": "load", "lifetime": "1h"},
             }),
             Class::Certificate => json!({
                 "certificate": {"issue": {"caSecretRef": {"name": format!("{name}-ca")}, "commonName": "load"}},
