@@ -7,6 +7,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::controller::Context;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
+use crate::domain::rotation::next::LAST;
 use crate::domain::rotation::{Record, names, record};
 use crate::domain::validate::{self, CredentialProblem};
 use crate::fleet::Fleet;
@@ -36,6 +37,8 @@ pub async fn read<C: Cluster, F: Fleet>(
     credential: &Credential,
 ) -> Result<CurrentValue, ClusterError> {
     let spec = &credential.spec;
+    // Not in whole seconds: whoever waits for the end of a value looks right at it.
+    let now = (context.settings.clock)();
     if spec.issues() {
         let name = Key::new(key.namespace.clone(), names::issued(spec, &key.name));
         let held = context.cluster.held(&name).await?;
@@ -44,7 +47,7 @@ pub async fn read<C: Cluster, F: Fleet>(
         let record: Option<Record> = record.and_then(|record| serde_json::from_str(record).ok());
         if let Some((held, record)) = ours.zip(record) {
             return Ok(CurrentValue {
-                material: unless_expired(validate::issued(spec, &held.values), record.not_after, context.now()),
+                material: unless_expired(validate::issued(spec, &held.values), record.not_after, now),
                 revision: record.revision,
                 issued: true,
                 secret_version: None,
@@ -71,7 +74,7 @@ pub async fn read<C: Cluster, F: Fleet>(
     };
     let status = credential.status.as_ref();
     Ok(CurrentValue {
-        material: unless_expired(material, not_after, context.now()),
+        material: unless_expired(material, not_after, now),
         // The first revision is 1, so there is no need to wait until somebody has written it down.
         revision: status.and_then(|status| status.revision).unwrap_or(1),
         issued: false,
@@ -81,13 +84,14 @@ pub async fn read<C: Cluster, F: Fleet>(
     })
 }
 
-/// A value that has expired is none.
+/// A value that has expired is none, and in its last second it is not used any more: that is when a run is woken for it,
+/// and the next one may be minutes away.
 fn unless_expired(
     material: Result<Material, CredentialProblem>,
     not_after: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Material, CredentialProblem> {
-    match not_after.filter(|end| *end <= now) {
+    match not_after.filter(|end| end.checked_sub(LAST).unwrap_or(*end) <= now) {
         Some(end) if material.is_ok() => Err(CredentialProblem::Expired {
             message: format!("the value expired at {end}"),
         }),

@@ -103,7 +103,9 @@ fn lost(life: &Life, verdict: &mut Verdict) -> bool {
     if stalled.1 != reason {
         verdict.wrong.push(format!("lost, and told as {stalled:?}"));
     }
-    if !life.notices.iter().any(|it| it.warning && it.reason == reason) {
+    // One by itself is told as a failure where a last try was refused.
+    let told = |it: &tidegate::cluster::Notice| it.reason == reason || !refreshes && it.reason == "RotationFailed";
+    if !life.notices.iter().any(|it| it.warning && told(it)) {
         verdict.wrong.push("lost, and no event tells".into());
     }
     let held: Vec<String> = life
