@@ -42,7 +42,12 @@ pub struct Data {
     pub version: String,
     /// Values by key; `None` where the bytes are not UTF-8.
     pub values: BTreeMap<String, Option<SecretValue>>,
+    /// Why nobody may use it by naming it, where that is so: it is not its namespace's to hand out. It has no values then.
+    pub withheld: Option<&'static str>,
 }
+
+/// Why a Secret that Tidegate made is [`Data::withheld`]: what it holds goes to the hosts of its own Credential alone.
+pub const OURS_ALONE: &str = "it is one of Tidegate's own";
 
 /// What a person should act on, attached to an object (events.k8s.io/v1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +103,18 @@ pub enum ClusterError {
         kind: &'static str,
         /// Its name.
         key: Key,
+    },
+    /// The API server will not have it, whoever asks; only a person can change that.
+    #[error("the API server refuses to {verb} {kind} {key}: {why}")]
+    Refused {
+        /// API verb.
+        verb: &'static str,
+        /// Kind of the object.
+        kind: &'static str,
+        /// Its name.
+        key: Key,
+        /// Why, and what helps.
+        why: &'static str,
     },
     /// It was written, made or removed by somebody else since it was read. The next look tells more.
     #[error("{kind} {key} was changed by somebody else meanwhile")]

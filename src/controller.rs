@@ -114,6 +114,7 @@ impl queue::Failure for ReconcileError {
         match self {
             Self::Cluster(ClusterError::Undecodable { .. }) => "Undecodable",
             Self::Cluster(ClusterError::Forbidden { .. }) => "Forbidden",
+            Self::Cluster(ClusterError::Refused { .. }) => "Refused",
             Self::Cluster(ClusterError::Conflict { .. }) => "Conflict",
             Self::Cluster(ClusterError::Timeout { .. }) => "ClusterTimeout",
             Self::Cluster(ClusterError::Failed { .. }) => "ClusterFailed",

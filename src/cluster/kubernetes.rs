@@ -270,16 +270,27 @@ impl Call<'_> {
     /// The same for a call that sends secrets: of what the server says, only its code and reason are told, for the rest
     /// may quote what was sent.
     async fn run_quietly<T>(self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ClusterError> {
+        let mut refused = None;
         let quiet = async {
             call.await.map_err(|error| match error {
                 kube::Error::Api(mut status) => {
+                    refused = why_refused(&status);
                     status.message = "the API server refuses it".into();
                     kube::Error::Api(status)
                 }
                 other => other,
             })
         };
-        match self.run(quiet).await {
+        let done = self.run(quiet).await;
+        if let (Err(_), Some(why)) = (&done, refused) {
+            return Err(ClusterError::Refused {
+                verb: self.verb,
+                kind: self.kind,
+                key: self.key.clone(),
+                why,
+            });
+        }
+        match done {
             // What was to be replaced is gone.
             Err(ClusterError::Failed { detail, .. }) if detail.starts_with("404 ") && self.verb == "patch" => {
                 Err(ClusterError::Conflict {
@@ -317,6 +328,23 @@ fn tell(error: &kube::Error) -> String {
         kube::Error::Api(status) => tell_status(status),
         kube::Error::SerdeError(_) => "the answer does not decode".to_owned(),
         other => other.to_string().chars().take(256).collect(),
+    }
+}
+
+/// Why a write is refused for another reason than our rights; all of these are 403 as well.
+fn why_refused(status: &Status) -> Option<&'static str> {
+    if status.code != 403 {
+        return None;
+    }
+    let says = |what: &str| status.message.contains(what);
+    if says("exceeded quota") || says("failed quota") {
+        Some("a ResourceQuota of the namespace does not allow it; raise it, or remove what is not needed")
+    } else if says("being terminated") {
+        Some("the namespace is being deleted")
+    } else if says("cannot ") {
+        None
+    } else {
+        Some("an admission policy does not allow it; see what it wants")
     }
 }
 

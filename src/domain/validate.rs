@@ -217,9 +217,12 @@ pub enum CredentialProblem {
         message: String,
     },
     /// We issue the value, and the first one is on its way.
-    #[error("the first value is on its way")]
+    #[error("{FIRST_VALUE_IS_ON_ITS_WAY}")]
     NotIssued,
 }
+
+/// What [`CredentialProblem::NotIssued`] says.
+pub const FIRST_VALUE_IS_ON_ITS_WAY: &str = "the first value is on its way";
 
 impl CredentialProblem {
     /// Reason of `Ready=False`.

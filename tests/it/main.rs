@@ -13,6 +13,8 @@ mod chart;
 mod control;
 mod controller;
 mod crd;
+mod credential_attacks;
+mod credentials_on_api_server;
 mod docs;
 mod faults;
 mod fleet;

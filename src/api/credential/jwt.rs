@@ -17,6 +17,7 @@ use crate::api::duration::Duration;
 #[x_kube(
     validation = bounds::ONE_SIGNING_KEY,
     validation = bounds::GENERATED_KEY_IS_PUBLIC,
+    validation = bounds::GENERATED_KEYS_NAME_THEMSELVES,
     validation = bounds::NAME_OUTSIDE_HEADERS,
     validation = bounds::NAME_IS_TOKEN,
     validation = bounds::NAME_IS_FREE,
@@ -36,8 +37,8 @@ pub struct Jwt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<JwtGenerate>,
 
-    /// Header `kid`, at most 256 characters. Defaults to nothing for `keyRef`, and to the key's thumbprint (RFC 7638) for
-    /// `generate`.
+    /// Header `kid`, at most 256 characters. Defaults to none. Not with `generate`, where it is the key's thumbprint
+    /// (RFC 7638).
     #[serde(default, rename = "keyID", skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounds::KEY_ID.schema())]
     pub key_id: Option<String>,

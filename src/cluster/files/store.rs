@@ -362,6 +362,7 @@ fn data(version: u64, values: &Values) -> Data {
     Data {
         version: version.to_string(),
         values: values.clone(),
+        withheld: None,
     }
 }
 

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use crate::api::credential::{Credential, CredentialSpec};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, Data};
 use crate::controller::Context;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
 use crate::domain::rotation::next::LAST;
 use crate::domain::rotation::{Record, names, record};
-use crate::domain::validate::{self, CredentialProblem};
+use crate::domain::validate::{self, CredentialProblem, Violation};
 use crate::fleet::Fleet;
 
 /// A value, and what is known of it.
@@ -67,7 +67,10 @@ pub async fn read<C: Cluster, F: Fleet>(
         });
     };
     let data = context.cluster.secret(&Key::new(key.namespace.clone(), name)).await?;
-    let material = validate::credential(spec, data.as_ref().map(|data| &data.values));
+    let material = match withheld(name, data.as_ref()) {
+        Some(problem) => Err(problem),
+        None => validate::credential(spec, data.as_ref().map(|data| &data.values)),
+    };
     let not_after = match &material {
         Ok(Material::Certificate { chain, .. }) => validate::certificate_times(chain).map(|(_, end)| end),
         _ => None,
@@ -82,6 +85,15 @@ pub async fn read<C: Cluster, F: Fleet>(
         not_after,
         renewable: false,
     })
+}
+
+/// Why the Secret `name` is not to be used by a Credential that names it.
+pub fn withheld(name: &str, data: Option<&Data>) -> Option<CredentialProblem> {
+    let why = data?.withheld?;
+    let must =
+        format!("must not name Secret `{name}`: {why}, and a Credential would send it to other hosts; name another");
+    let field = "spec".to_owned();
+    Some(Violation { field, must }.into())
 }
 
 /// A value that has expired is none, and in its last second it is not used any more: that is when a run is woken for it,

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use crate::api::ANNOTATION_ROTATE;
+use crate::api::condition::kind;
 use crate::api::credential::Credential;
 use crate::cluster::Cluster;
 use crate::controller::queue::schedule::Urgency;
@@ -49,7 +50,11 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
         .then_some(scene.current.revision)
         .or(stored.revision);
     let consumers = consumers(context, &key, &stored, revision);
-    let issuing = report::issuing::Issuing::of(&scene, &next);
+    let mut issuing = report::issuing::Issuing::of(&scene, &next);
+    if let Err(ReconcileError::Cluster(error)) = &taken {
+        issuing.refused(error, context.now());
+    }
+    let refusal = issuing.refusal.clone();
     let obstacle = scene.obstacle.clone().map(Err);
     let findings = Findings {
         // The last good value keeps serving whatever stands in the way of the next one, but an edit is wanted.
@@ -66,6 +71,12 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
         lock(&context.values).owe(&key);
     }
     let reported = report::report(context, &key, &scene.credential, &findings).await;
+    if let Some(note) = refusal.filter(|note| !is_told(&stored, note)) {
+        context
+            .cluster
+            .publish(step::notice(&scene, true, "RotationFailed", "Rotate", note))
+            .await;
+    }
     // What the step failed with is what the backoff is about.
     let taken = taken?;
     let reported = reported?;
@@ -87,6 +98,12 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
         .map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
     let wait = wait.min(settled.unwrap_or(Duration::MAX));
     Ok(Some(again(reported, resync().min(wait))))
+}
+
+/// Whether the status says so already: trying again in vain is told once.
+fn is_told(stored: &crate::api::credential::CredentialStatus, note: &str) -> bool {
+    let mut conditions = stored.conditions.iter();
+    conditions.any(|it| it.type_ == kind::ISSUING && note.starts_with(it.message.trim_end_matches('…')))
 }
 
 /// What an Integration depends on is another than the status tells.

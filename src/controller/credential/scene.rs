@@ -75,8 +75,10 @@ impl Scene {
         context.refer(&User::Credential(key.clone()), referred);
 
         let mut sources = Sources::default();
+        let mut withheld = None;
         for name in &named.secrets {
             let data = context.cluster.secret(&beside(name)).await?;
+            withheld = withheld.or_else(|| current::withheld(name, data.as_ref()));
             sources.secrets.insert(name.clone(), data.map(|data| data.values));
         }
         for name in &named.config_maps {
@@ -89,7 +91,7 @@ impl Scene {
         }
         let issued = context.cluster.held(&issued_key).await?;
         let pending = context.cluster.held(&pending_key).await?;
-        let obstacle = obstacle(spec, &uid, [(&issued_key, &issued), (&pending_key, &pending)]);
+        let obstacle = obstacle(spec, &uid, [(&issued_key, &issued), (&pending_key, &pending)]).or(withheld);
         let issued = issued.filter(|held| held.owner.as_deref() == Some(uid.as_str()));
         let pending = pending.filter(|held| held.owner.as_deref() == Some(uid.as_str()));
         let record = issued.as_ref().and_then(read_record);

@@ -367,7 +367,7 @@ fn backoff(times: u32, random: f64) -> SignedDuration {
 }
 
 /// What people should know of the Credential.
-fn notice(scene: &Scene, warning: bool, reason: &'static str, action: &'static str, note: String) -> Notice {
+pub fn notice(scene: &Scene, warning: bool, reason: &'static str, action: &'static str, note: String) -> Notice {
     Notice {
         regarding: Regarding {
             kind: "Credential",

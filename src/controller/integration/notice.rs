@@ -1,10 +1,11 @@
 //! What a person should act on, from the status as it was and as it is. Transitions alone: a restart repeats nothing.
 
-use crate::api::condition::{Condition, ConditionStatus, kind};
+use crate::api::condition::{Condition, ConditionStatus, kind, reason};
 use crate::api::integration::{CircuitState, EndpointStatus, Health, IntegrationStatus};
 use crate::cluster::{Notice, Regarding};
 use crate::controller::ReconcileError;
 use crate::domain::key::Key;
+use crate::domain::validate::FIRST_VALUE_IS_ON_ITS_WAY;
 use crate::fleet::FleetError;
 
 /// The events of the step from `stored` to `new`, which a run came to that ended with `failure`, if it failed.
@@ -25,10 +26,13 @@ pub(super) fn notices(
         .into_iter()
         .filter_map(|(kind, action)| {
             let newly_false = condition(new, kind).filter(|new| {
-                let same = |before: &Condition| before.status == new.status && before.reason == new.reason;
-                new.status == ConditionStatus::False && !condition(stored, kind).is_some_and(same)
+                let same = |before: &Condition| {
+                    before.status == new.status && before.reason == new.reason && !is_on_its_way(before)
+                };
+                let is_told = new.status == ConditionStatus::False && !is_on_its_way(new);
+                is_told && !condition(stored, kind).is_some_and(same)
             })?;
-            Some((true, reason(&newly_false.reason)?, action, newly_false.message.clone()))
+            Some((true, told(&newly_false.reason)?, action, newly_false.message.clone()))
         });
     // Only with a status that tells something new, so that trying again in vain is told once.
     let refused = match failure {
@@ -53,6 +57,11 @@ pub(super) fn notices(
             note,
         })
         .collect()
+}
+
+/// A Credential that waits for its first value is nothing to act on; that the value does not come is.
+fn is_on_its_way(condition: &Condition) -> bool {
+    condition.reason == reason::CREDENTIAL_NOT_READY && condition.message.ends_with(FIRST_VALUE_IS_ON_ITS_WAY)
 }
 
 type Telling = (bool, &'static str, &'static str, String);
@@ -111,7 +120,7 @@ fn health(before: Option<&EndpointStatus>, now: &EndpointStatus) -> Option<Telli
 }
 
 /// The reasons of conditions that are told of as events; the list is closed.
-fn reason(of: &str) -> Option<&'static str> {
+fn told(of: &str) -> Option<&'static str> {
     [
         "InvalidSpec",
         "RefNotFound",

@@ -78,6 +78,16 @@ fn validation_refuses_the_same_credentials_for_the_same_fields() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// A token that is signed with the user's key, which alone has a name of the user's choice.
+const KEY_OF_USER: &str = "
+apiVersion: tidegate.dev/v1alpha1
+kind: Credential
+metadata: {name: signer}
+spec:
+  allowedHosts: [api.example.com]
+  jwt: {algorithm: ES256, keyRef: {name: signing, key: key.pem}, keyID: key-1}
+";
+
 /// Odd strings in every field that takes one: what the API server refuses, validation refuses too, and the other way
 /// round but for what CEL cannot express (whether a label is too long, an address well-formed, an expression CEL).
 #[tokio::test]
@@ -119,7 +129,7 @@ async fn both_judges_agree_on_odd_strings() {
         (OAUTH2.good, "/spec/rotation/windows/0/schedule", true, odd::SCHEDULES),
         (OAUTH2.good, "/spec/rotation/windows/0/timeZone", true, odd::ZONES),
         (JWT.good, "/spec/jwt/name", false, odd::SIGNS),
-        (JWT.good, "/spec/jwt/keyID", false, odd::SIGNS),
+        (KEY_OF_USER, "/spec/jwt/keyID", false, odd::SIGNS),
         (
             CERTIFICATE.good,
             "/spec/certificate/issue/commonName",

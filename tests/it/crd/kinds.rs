@@ -361,6 +361,11 @@ pub const JWT: Kind = Kind {
             "must not be set when `algorithm` is 'HS256'",
         ),
         bad(
+            "spec: {jwt: {keyID: key-1}}",
+            "spec.jwt.keyID",
+            "must not be set with `generate`",
+        ),
+        bad(
             "spec: {jwt: {generate: {overlap: 721h}}}",
             "spec.jwt.generate.overlap",
             "must be from '0s' to '720h'",

@@ -572,6 +572,7 @@ impl State {
         Data {
             version: self.version.to_string(),
             values: values.iter().map(value).collect(),
+            withheld: None,
         }
     }
 
@@ -717,12 +718,8 @@ impl Cluster for Ports {
                 let ours = || {
                     state.held.get(key).map(|held| Data {
                         version: held.version.clone(),
-                        values: held
-                            .values
-                            .clone()
-                            .into_iter()
-                            .map(|(key, value)| (key, Some(value)))
-                            .collect(),
+                        values: BTreeMap::new(),
+                        withheld: Some(tidegate::cluster::OURS_ALONE),
                     })
                 };
                 Ok(state.secrets.get(key).cloned().or_else(ours))

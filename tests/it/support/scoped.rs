@@ -146,6 +146,11 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts it; `calling` reads and writes, and may be made to fail.
     pub fn start(place: &Place, calling: Client) -> Self {
+        Self::start_with(place, calling, |_| ())
+    }
+
+    /// Starts it with other settings.
+    pub fn start_with(place: &Place, calling: Client, change: impl FnOnce(&mut controller::Settings)) -> Self {
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let cluster = Kubernetes::start(calling.clone(), place.client.clone(), "test".into(), &ended);
         let settings = Settings::new("registry.example/tidegate:1", &place.namespace);
@@ -155,11 +160,12 @@ impl ControlPlane {
             // It fails where the call that makes the authority is the one that is to fail; the next one makes it.
             let _ = following.run(until).await;
         });
-        let settings = controller::Settings {
+        let mut settings = controller::Settings {
             // Nothing here is restarted among workers that are slow to be found.
             settle: Duration::from_secs(5),
             ..controller::Settings::default()
         };
+        change(&mut settings);
         let task = tokio::spawn(controller::run(
             Scoped::new(cluster, &place.namespace),
             Scoped::new(fleet, &place.namespace),

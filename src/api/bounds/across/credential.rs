@@ -80,6 +80,13 @@ pub const GENERATED_KEY_IS_PUBLIC: Across = Across {
     must: "must not be set when `algorithm` is 'HS256', which has no public key to hand out; use `keyRef`",
 };
 
+/// `jwt`.
+pub const GENERATED_KEYS_NAME_THEMSELVES: Across = Across {
+    cel: "!has(self.generate) || !has(self.keyID)",
+    field: ".keyID",
+    must: "must not be set with `generate`: our keys succeed each other, and each is known by its own thumbprint",
+};
+
 /// `certificate`.
 pub const ONE_CERTIFICATE: (&str, &str) = (
     "has(self.secretRef) != has(self.issue)",

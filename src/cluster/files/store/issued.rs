@@ -1,12 +1,13 @@
 //! What is issued: Secrets of ours, in memory and in the state directory.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Shared, Store, lock};
 use crate::cluster::files::FilesError;
 use crate::cluster::files::manifest::Values;
 use crate::cluster::files::state;
-use crate::cluster::{Change, ClusterError, Data, Held, Keep};
+use crate::cluster::{Change, ClusterError, Data, Held, Keep, OURS_ALONE};
 use crate::domain::key::Key;
 
 impl Store {
@@ -113,7 +114,8 @@ fn stored(held: Held, key: &Key, version: u64) -> Held {
 pub(super) fn data(held: Held) -> Data {
     Data {
         version: held.version,
-        values: held.values.into_iter().map(|(key, value)| (key, Some(value))).collect(),
+        values: BTreeMap::new(),
+        withheld: Some(OURS_ALONE),
     }
 }
 

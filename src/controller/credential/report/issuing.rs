@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::scene::Scene;
 use crate::api::condition::{ConditionStatus, kind, reason};
 use crate::api::credential::{PreviousValue, RotationStatus, RotationStep};
+use crate::cluster::ClusterError;
 use crate::controller::report::finding;
 use crate::domain::rotation::next::Waiting;
 use crate::domain::rotation::{Failed, Next, Step};
@@ -35,6 +36,10 @@ pub struct Issuing {
     pub requested: Option<String>,
     /// What failed last.
     pub failed: Option<Failed>,
+    /// What it waits for, where nothing has failed.
+    pub waits: Option<&'static str>,
+    /// What the API server refuses, and only a person can grant.
+    pub refusal: Option<String>,
     /// What is being done, where something is.
     pub doing: Option<&'static str>,
 }
@@ -76,8 +81,27 @@ impl Issuing {
                 .and_then(|attempt| attempt.requested.clone())
                 .or_else(|| record.and_then(|record| record.requested.clone())),
             failed,
+            waits: waits(&next.step),
+            refusal: None,
             doing: under_way.then(|| name_of(step)),
         }
+    }
+
+    /// The step was refused by the API server. Another failure of the store is over with the next try.
+    pub fn refused(&mut self, error: &ClusterError, now: Timestamp) {
+        if !matches!(error, ClusterError::Forbidden { .. } | ClusterError::Refused { .. }) {
+            return;
+        }
+        let message = error.to_string();
+        self.refusal = Some(message.clone());
+        self.failed = Some(Failed {
+            times: 1,
+            last: now,
+            next: now,
+            reason: reason::ISSUE_FAILED.to_owned(),
+            message,
+            permanent: false,
+        });
     }
 
     /// `Issuing`.
@@ -94,7 +118,7 @@ impl Issuing {
                 kind::ISSUING,
                 ConditionStatus::True,
                 step,
-                "a new value is on its way".into(),
+                self.waits.unwrap_or("a new value is on its way").into(),
             ),
         }
     }
@@ -197,6 +221,21 @@ fn step_of(step: &Step) -> RotationStep {
         Step::Clean => RotationStep::Clean,
         Step::Abandon(_) => RotationStep::Abandon,
         Step::Lose | Step::Wait(_) => RotationStep::Wait,
+    }
+}
+
+/// What a person should know who wonders why nothing happens.
+fn waits(step: &Step) -> Option<&'static str> {
+    match step {
+        Step::Wait(Waiting::Window) => Some(
+            "a new value is due and waits for a window of `rotation.windows`; the annotation tidegate.dev/rotate does not \
+             wait",
+        ),
+        Step::Wait(Waiting::Cap) => Some(
+            "a new value is due and waits, because so many were issued lately; look at what makes them be replaced so often",
+        ),
+        Step::Wait(Waiting::Call) => Some("a call to the provider may still be under way; it is given time to end"),
+        _ => None,
     }
 }
 

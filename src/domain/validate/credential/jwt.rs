@@ -34,6 +34,11 @@ pub fn check(checks: &mut Checks, spec: &Jwt) {
         generate.is_none() || *algorithm != JwtAlgorithm::HS256,
         bounds::GENERATED_KEY_IS_PUBLIC,
     );
+    checks.across(
+        "spec.jwt",
+        generate.is_none() || key_id.is_none(),
+        bounds::GENERATED_KEYS_NAME_THEMSELVES,
+    );
     if let Some(JwtGenerate { overlap }) = generate {
         checks.span_if_set("spec.jwt.generate.overlap", *overlap, bounds::OVERLAP);
     }
