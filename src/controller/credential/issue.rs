@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use crate::api::ANNOTATION_ROTATE;
-use crate::api::condition::kind;
+use crate::api::condition::{ConditionStatus, kind};
 use crate::api::credential::Credential;
 use crate::cluster::Cluster;
 use crate::controller::queue::schedule::Urgency;
@@ -22,6 +22,7 @@ use crate::domain::key::Key;
 use crate::domain::rotation::next::Waiting;
 use crate::domain::rotation::{self, Next, Observed, Step};
 use crate::domain::status::echo;
+use crate::domain::validate::CredentialProblem;
 use crate::fleet::Fleet;
 use crate::telemetry::controller_metrics;
 
@@ -108,7 +109,15 @@ fn is_told(stored: &crate::api::credential::CredentialStatus, note: &str) -> boo
 
 /// What an Integration depends on is another than the status tells.
 fn scene_differs(stored: &crate::api::credential::CredentialStatus, findings: &Findings) -> bool {
-    stored.revision != findings.revision || stored.secret_version != findings.secret_version
+    // Why there is no value is told by those who use it as well.
+    let ready = stored.conditions.iter().find(|it| it.type_ == kind::READY);
+    let lacks = findings.material.as_ref().err().map(CredentialProblem::reason);
+    let lacked = ready
+        .filter(|it| it.status == ConditionStatus::False)
+        .map(|it| &*it.reason);
+    stored.revision != findings.revision
+        || stored.secret_version != findings.secret_version
+        || ready.is_some() && lacks != lacked
 }
 
 /// The next step, from what was seen.

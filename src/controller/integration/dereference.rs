@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
 
+use crate::api::condition::{Condition, ConditionStatus, kind, reason};
+use crate::api::credential::CredentialStatus;
 use crate::api::integration::{CaRefKind, Integration};
 use crate::cluster::{Cluster, ClusterError};
 use crate::controller::Context;
@@ -84,7 +86,7 @@ async fn credential<C: Cluster, F: Fleet>(
             && status.observed_generation == credential.metadata.generation;
     let suspended = credential.spec.suspend == Some(true);
     let mut found = CredentialFound {
-        material: current.material,
+        material: current.material.map_err(|problem| why_not_issued(problem, &status)),
         allowed_hosts: credential.spec.allowed_hosts,
         revision: current.revision,
         not_after: current.not_after,
@@ -103,6 +105,23 @@ async fn credential<C: Cluster, F: Fleet>(
         name,
         found: Some(found),
     })
+}
+
+/// Why the first value does not come is in the Credential's own status alone.
+fn why_not_issued(problem: CredentialProblem, status: &CredentialStatus) -> CredentialProblem {
+    let is = |it: &&Condition, of: &str| it.type_ == of;
+    let ready = status.conditions.iter().find(|it| is(it, kind::READY));
+    match (problem, ready) {
+        (CredentialProblem::NotIssued, Some(ready))
+            if ready.status == ConditionStatus::False && ready.reason != reason::PROGRESSING =>
+        {
+            CredentialProblem::IssueFailed {
+                message: ready.message.clone(),
+                permanent: status.conditions.iter().any(|it| is(&it, kind::STALLED)),
+            }
+        }
+        (problem, _) => problem,
+    }
 }
 
 /// A Credential that does not decode has no usable value, and is no reason to stop what runs with the last good one.

@@ -380,7 +380,11 @@ pub const JWT: Kind = Kind {
             "spec.rotation.interval",
             "must be set only for what has no lifetime of its own",
         ),
-        bad("spec: {jwt: {keyID: \"a\\n\"}}", "spec.jwt.keyID", CONTROLS),
+        bad(
+            "spec: {jwt: {generate: null, keyRef: {name: a, key: b}, keyID: \"a\\n\"}, rotation: {interval: null}}",
+            "spec.jwt.keyID",
+            CONTROLS,
+        ),
         bad(
             "spec: {jwt: {issuer: ''}}",
             "spec.jwt.issuer",
