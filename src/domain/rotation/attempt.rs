@@ -24,7 +24,8 @@ pub struct Attempt {
     pub id: String,
     /// How many candidates for this revision were given up before this one.
     pub candidate_number: u32,
-    /// What of the spec decides over the value, as a hash.
+    /// What of the spec decides over the value, as a hash: as of when it was written down, or of when a person was told that
+    /// it is not tried again by itself.
     pub spec: String,
     /// What the value is made from, as a hash: as of the last try, which writes it down before it begins.
     pub sources: String,

@@ -32,17 +32,18 @@ struct Begun<'a> {
 /// An attempt that was begun.
 pub(super) fn begun(policy: &Policy, observed: &Observed<'_>) -> Option<Next> {
     let attempt = observed.attempt?;
-    let permanent = attempt.failed.as_ref().is_some_and(|failed| failed.permanent);
-    // What was sent was made from the old ones, and a permanent failure may be mended by the new ones; but a refresh token
-    // that is used up by nothing but another refresh token.
-    let used_up = policy.class == Class::Chained && policy.follows_sources;
-    let mends = permanent && !used_up && attempt.sources != observed.sources;
-    let other_sources = attempt.sends > 0 && (policy.follows(&attempt.sources, observed.sources) || mends);
     let unheard = attempt.phase == Phase::Intent
         && attempt.sends > 0
         && attempt
             .sent
             .is_some_and(|sent| attempt.failed.as_ref().is_none_or(|failed| failed.last < sent));
+    // A failure from before a call that nobody heard of says nothing of that call.
+    let permanent = !unheard && attempt.failed.as_ref().is_some_and(|failed| failed.permanent);
+    // What was sent was made from the old ones, and a permanent failure may be mended by the new ones; but a refresh token
+    // that is used up by nothing but another refresh token.
+    let used_up = policy.class == Class::Chained && policy.follows_sources;
+    let mends = permanent && !used_up && attempt.sources != observed.sources;
+    let other_sources = attempt.sends > 0 && (policy.follows(&attempt.sources, observed.sources) || mends);
     let begun = Begun {
         policy,
         observed,
@@ -60,6 +61,9 @@ impl Begun<'_> {
         let record = self.observed.record;
         if record.is_some_and(|record| record.revision >= self.attempt.revision) {
             return self.at_once(Step::Clean);
+        }
+        if self.attempt.abandoning > 0 {
+            return self.abandon_on();
         }
         // Before anything else, an edit included: what a call that is still under way does to the provider would come
         // after what we do now.
@@ -89,6 +93,20 @@ impl Begun<'_> {
             Phase::Intent => self.act(),
             Phase::Minted if self.policy.tests => self.test(),
             Phase::Minted | Phase::Tested => self.at_once(Step::Publish),
+        }
+    }
+
+    /// What is given up stays given up, an edit that takes the last one back notwithstanding: what it made may be void
+    /// although we were told that it could not be taken away.
+    fn abandon_on(&self) -> Next {
+        let failed = self
+            .attempt
+            .failed
+            .as_ref()
+            .filter(|failed| !self.is_future(failed.last));
+        match failed.filter(|failed| self.observed.now < failed.next) {
+            Some(failed) => self.wait(Waiting::Backoff, failed.next),
+            None => self.at_once(Step::Abandon(Abandoned::Outdated)),
         }
     }
 

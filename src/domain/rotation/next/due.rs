@@ -105,8 +105,8 @@ pub(super) fn earliest(policy: &Policy, observed: &Observed<'_>) -> Option<Times
         policy.retirement(record),
         record.not_after.map(ends),
         rejected(policy, observed, record),
-        previous.and_then(|_| critical(policy, record)),
         previous.and_then(|previous| previous.not_after),
+        previous.and_then(|previous| previous.next_attempt),
         way,
     ]
     .into_iter()

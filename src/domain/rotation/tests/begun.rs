@@ -203,6 +203,21 @@ fn an_edit_waits_for_a_call_whose_effect_would_come_after_its_own() {
 }
 
 #[test]
+fn a_refusal_from_before_a_call_that_was_not_heard_of_says_nothing_of_it() {
+    let policy = Policy {
+        spec: "other".into(),
+        ..plain(Class::Chained)
+    };
+    let attempt = Attempt {
+        failed: Some(failed(at(600), at(700), true)),
+        ..sent(1)
+    };
+    // Else the value that may be used up would be used again by another attempt, which knows of no call.
+    assert_eq!(step(&policy, &record(), &attempt, at(735)), Step::Act);
+    assert_eq!(step(&policy, &record(), &attempt, at(761)), Step::Lose);
+}
+
+#[test]
 fn calls_of_which_nothing_is_ever_heard_are_made_ever_later() {
     for class in [Class::Free, Class::Ours, Class::Added, Class::Replaced] {
         for (sends, pause) in [(3, 35), (4, 70), (5, 140), (20, 3600), (u32::MAX, 3600)] {

@@ -254,3 +254,22 @@ fn the_previous_value_does_not_outstay_its_time_because_an_attempt_waits() {
     // What can go on goes on.
     assert_eq!(step(&overlap, &confirmed, &attempt(), at(800)), Step::Act);
 }
+
+#[test]
+fn what_is_given_up_stays_given_up() {
+    let policy = Policy {
+        tests: true,
+        ..plain(Class::Added)
+    };
+    for phase in [Phase::Minted, Phase::Tested] {
+        // The spec is what it was before; it was another one for a moment.
+        let attempt = Attempt {
+            abandoning: 1,
+            failed: Some(failed(at(705), at(710), false)),
+            ..minted(phase)
+        };
+        let before = next(&policy, &seen(Some(&record()), Some(&attempt), at(710) - nanos(1)));
+        assert_eq!((before.step, before.wake), (waits(Waiting::Backoff), Some(at(710))));
+        assert_eq!(step(&policy, &record(), &attempt, at(710)), OUTDATED);
+    }
+}
