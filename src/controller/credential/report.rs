@@ -73,10 +73,11 @@ fn compose(
         Err(problem) => {
             let (reason, message) = (problem.reason(), problem.to_string());
             let ready = finding(kind::READY, ConditionStatus::False, reason, message.clone());
-            let progress = if problem.stalls() {
-                Progress::Stalled { reason, message }
-            } else {
-                Progress::Reconciling { reason, message }
+            let progress = match issued.and_then(Issuing::progress) {
+                // That the value has ended says nothing of whether another one will come.
+                Some(stalled @ Progress::Stalled { .. }) => stalled,
+                _ if problem.stalls() => Progress::Stalled { reason, message },
+                _ => Progress::Reconciling { reason, message },
             };
             (ready, progress)
         }

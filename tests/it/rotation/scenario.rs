@@ -140,10 +140,13 @@ fn chosen(edited: bool, by: &str, tests: bool, revokes: bool) -> Value {
 }
 
 /// Class B.
-fn added(edited: bool, finds: bool, tests: bool) -> Value {
+fn added(edited: bool, finds: bool, tests: bool, idempotent: bool) -> Value {
     let mut create = request("POST", "keys");
     create["body"] = json!("{\"label\": \"{{ attempt.id }}\"}");
-    create["headers"] = json!({"Idempotency-Key": "{{ attempt.id }}", "X-Edited": edited.to_string()});
+    create["headers"] = json!({"X-Edited": edited.to_string()});
+    if idempotent {
+        create["headers"]["Idempotency-Key"] = json!("{{ attempt.id }}");
+    }
     let by = json!({"name": "admin"});
     let mut all = json!({
         "create": {"request": create, "credentialRef": by, "extract": {"value": ".key", "id": ".id", "expiresAt": ".expires_at"}},
@@ -207,7 +210,7 @@ const A: Scenario = Scenario {
 const B: Scenario = Scenario {
     name: "B: added, found by its label",
     provider: |it| it.key_lifetime = Some(Duration::from_secs(7200)),
-    spec: |edited| steps(added(edited, true, false), false),
+    spec: |edited| steps(added(edited, true, false, false), false),
     kind: Some(Kind::Key),
     revokes: true,
     ..A
@@ -253,7 +256,7 @@ pub const SCENARIOS: [Scenario; 16] = [
     B,
     Scenario {
         name: "B: added, found by its label, tried, first value given",
-        spec: |edited| steps(added(edited, true, true), true),
+        spec: |edited| steps(added(edited, true, true, false), true),
         first: Some(Kind::Key),
         // The first value's id is known to nobody, so it stays.
         provider: |it| it.quota = 3,
@@ -266,7 +269,7 @@ pub const SCENARIOS: [Scenario; 16] = [
             it.idempotency = true;
             it.lists = false;
         },
-        spec: |edited| steps(added(edited, false, true), false),
+        spec: |edited| steps(added(edited, false, true, true), false),
         ..B
     },
     Scenario {
@@ -276,7 +279,7 @@ pub const SCENARIOS: [Scenario; 16] = [
             it.lists = false;
             it.quota = 3;
         },
-        spec: |edited| steps(added(edited, false, false), false),
+        spec: |edited| steps(added(edited, false, false, false), false),
         names_orphans: true,
         ..B
     },

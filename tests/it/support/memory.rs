@@ -290,13 +290,6 @@ impl World {
         self.state().held.clone()
     }
 
-    /// Somebody removes a Secret that a controller made.
-    pub fn delete_held(&self, key: &Key) {
-        let mut state = self.state();
-        state.held.remove(key);
-        state.announce(Change::Secret(key.clone()));
-    }
-
     /// Sets an annotation of a Credential.
     pub fn annotate_credential(&self, key: &Key, name: &str, value: &str) {
         let mut state = self.state();
