@@ -109,6 +109,8 @@ pub async fn measure() -> Outcome {
 fn start(server: &Server) -> Outcome<Process> {
     let mut command = Command::new(program());
     command.env("KUBECONFIG", &server.kubeconfig);
+    // As the chart sets it.
+    command.env("MALLOC_ARENA_MAX", "1");
     command.args(["controller", "--namespace", HOME, "--worker-image", "tidegate:bench"]);
     command.args(["--admin", "127.0.0.1:0", "--log-level", "warn"]);
     Ok(Process::start(&mut command)?)

@@ -288,6 +288,14 @@ fn values_become_the_flags_they_stand_for() {
 }
 
 #[test]
+fn the_controller_has_one_heap_as_in_the_benchmark() {
+    let objects = objects(&[]);
+    let container = &one(&objects, "Deployment", "tidegate")["spec"]["template"]["spec"]["containers"][0];
+    let env = serde_json::json!([{"name": "MALLOC_ARENA_MAX", "value": "1"}]);
+    assert_eq!(container["env"], env);
+}
+
+#[test]
 fn the_controller_takes_every_flag_that_the_chart_gives_it() {
     for values in VALUE_SETS
         .iter()

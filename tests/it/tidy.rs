@@ -230,10 +230,12 @@ fn files(place: &Path) -> Vec<PathBuf> {
     for entry in std::fs::read_dir(place).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap_or_default();
+        // Of a second work tree it is a file, with a path in it.
+        if name == "target" || name == ".git" {
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
-            if name != "target" && name != ".git" {
-                found.extend(files(&path));
-            }
+            found.extend(files(&path));
         } else {
             found.push(path);
         }
