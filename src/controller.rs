@@ -114,12 +114,11 @@ impl queue::Failure for ReconcileError {
         match self {
             Self::Cluster(ClusterError::Undecodable { .. }) => "Undecodable",
             Self::Cluster(ClusterError::Forbidden { .. }) => "Forbidden",
-            Self::Cluster(ClusterError::Refused { .. }) => "Refused",
             Self::Cluster(ClusterError::Conflict { .. }) => "Conflict",
             Self::Cluster(ClusterError::Timeout { .. }) => "ClusterTimeout",
             Self::Cluster(ClusterError::Failed { .. }) => "ClusterFailed",
             Self::Fleet(FleetError::NameTaken { .. }) => "NameTaken",
-            Self::Fleet(FleetError::Refused { .. }) => "Refused",
+            Self::Cluster(ClusterError::Refused { .. }) | Self::Fleet(FleetError::Refused { .. }) => "Refused",
             Self::Fleet(FleetError::Failed { .. }) => "FleetFailed",
         }
     }

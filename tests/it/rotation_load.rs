@@ -122,7 +122,7 @@ async fn no_call_fails_while_credentials_of_every_class_are_rotated() {
         *refused.entry(station.class).or_default() += station.refusals();
     }
     println!("{rotated} rotations, {calls} calls, refused by providers and bridged: {refused:?}");
-    let failures = failures.lock().unwrap();
+    let failures = std::mem::take(&mut *failures.lock().unwrap());
     assert!(
         failures.is_empty(),
         "{} of {calls} failed: {failures:#?}",
@@ -152,7 +152,7 @@ async fn no_call_fails_while_credentials_of_every_class_are_rotated() {
 fn is_rotated(credential: &Value, round: usize) -> bool {
     let status = &credential["status"];
     let is = |kind: &str| condition(credential, kind).is_some_and(|it| it["status"] == "True");
-    status["handled"]["rotate"] == round.to_string()
+    status["handled"]["rotate"].as_str() == Some(round.to_string().as_str())
         && is("Ready")
         && is("Propagated")
         && status["consumers"][0]["revision"] == status["revision"]

@@ -158,7 +158,9 @@ fn decide<C: Cluster, F: Fleet>(
             record: scene.record.as_ref(),
             usable: scene.is_usable(),
             attempt: scene.attempt.as_ref(),
-            last: stored.last_rotation_time,
+            // Where there is a first value, an issued Secret that is removed is not issued again by itself, and what the
+            // status tells may be an edit of the first value, which is no issue.
+            last: stored.last_rotation_time.filter(|_| !scene.policy.has_first),
             sources: &scene.fingerprint,
             rotate: rotate.as_deref(),
             handled,

@@ -151,11 +151,18 @@ async fn publish<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scen
     context.cluster.keep(&keep, scene.issued.as_ref()).await?;
     crate::telemetry::controller_metrics::rotated(&scene.key, "success");
     let note = format!("revision {} is in use ({})", attempt.revision, attempt.reason.as_str());
-    let notices = match scene.record {
+    let mut notices = match scene.record {
         // The first value of all is no rotation.
         None if attempt.reason == Reason::Missing => vec![notice(scene, false, "Issued", "Rotate", note)],
         _ => vec![notice(scene, false, "Rotated", "Rotate", note)],
     };
+    // One that could not be revoked in time had to give way.
+    let replaced = scene.record.as_ref().and_then(|record| record.previous.as_ref());
+    if let Some(gone) = replaced.filter(|_| scene.policy.revokes) {
+        let name = gone.id.clone().unwrap_or_else(|| format!("revision {}", gone.revision));
+        let note = format!("`{name}` is alive at the provider and used by nobody: it could not be revoked in time");
+        notices.push(notice(scene, true, "Orphaned", "Rotate", note));
+    }
     Ok(Taken {
         again: Some(Duration::ZERO),
         published: true,
@@ -272,6 +279,8 @@ async fn lose<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scene) 
     let Some(mut attempt) = scene.attempt.clone() else {
         return Ok(done());
     };
+    // An edit that came before is no reason to ask again.
+    attempt.spec.clone_from(&scene.policy.spec);
     attempt.failed = Some(Failed {
         times: attempt.failed.map_or(1, |failed| failed.times + 1),
         last: (context.settings.clock)(),

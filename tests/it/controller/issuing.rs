@@ -108,3 +108,25 @@ async fn a_rotation_that_is_asked_for_is_carried_out_once_and_echoed() {
     assert_eq!(world.take_writes(), [""; 0], "idle");
     process.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_first_value_that_was_edited_a_moment_ago_is_no_reason_to_wait_with_a_rotation() {
+    let world = World::default();
+    let process = Process::start(&world);
+    let mut manifest = credential(json!({"apiKey": {"secretRef": {"name": "first", "key": "key"}}}));
+    manifest["spec"]["rotation"] = json!({"steps": {
+        "create": {"generate": {}},
+        "set": {"request": {"url": "https://api.example.com/key", "body": "{{ value }}"}},
+    }});
+    world.apply_secret(&Key::new("shop", "first"), &[("key", "one")]);
+    world.apply_credential(manifest);
+    settle().await;
+    world.apply_secret(&Key::new("shop", "first"), &[("key", "two")]);
+    settle().await;
+    world.annotate_credential(&key(), ANNOTATION_ROTATE, "now");
+    sleep(Duration::from_secs(5)).await;
+    // Nobody can be asked here, so the attempt fails; that there is one is the claim.
+    let rotation = world.credential(&key()).unwrap().status.unwrap().rotation.unwrap();
+    assert!(rotation.attempt.is_some(), "{rotation:?}");
+    process.stop().await;
+}

@@ -140,6 +140,7 @@ fn chosen(edited: bool, by: &str, tests: bool, revokes: bool) -> Value {
 }
 
 /// Class B.
+#[expect(clippy::fn_params_excessive_bools, reason = "a table of switches")]
 fn added(edited: bool, finds: bool, tests: bool, idempotent: bool) -> Value {
     let mut create = request("POST", "keys");
     create["body"] = json!("{\"label\": \"{{ attempt.id }}\"}");

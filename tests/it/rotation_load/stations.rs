@@ -230,13 +230,13 @@ impl Station {
                 assert_eq!(values.len(), rounds + 1, "{}", self.name);
             }
             Side::Scripted(provider) => {
-                let shown: BTreeSet<Vec<u8>> = provider.seen().iter().map(|seen| self.shown(seen)).collect();
+                let shown: BTreeSet<Vec<u8>> = provider.seen().iter().map(|seen| Self::shown(seen)).collect();
                 assert_eq!(shown.len(), rounds + 1, "{}", self.name);
             }
         }
     }
 
-    fn shown(&self, seen: &Seen) -> Vec<u8> {
+    fn shown(seen: &Seen) -> Vec<u8> {
         match &seen.certificate {
             Some(leaf) => leaf.clone(),
             None => seen.header("authorization").unwrap().as_bytes().to_vec(),

@@ -100,8 +100,10 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
             message: "the provider did not answer in time".into(),
         })
     });
+    // What came with a value that replaces itself authorises the next one, and did not expire with it.
+    let chained = scene.policy.class == Class::Chained;
     let mut taken = match issued {
-        Ok(minted) => match expired(&minted, (context.settings.clock)()) {
+        Ok(minted) => match expired(&minted, (context.settings.clock)()).filter(|_| !chained) {
             Some(error) => failed(context, scene, attempt, before, error).await?,
             None => keep(context, scene, attempt, minted).await?,
         },
@@ -325,10 +327,16 @@ async fn failed<C: Cluster, F: Fleet>(
     }
     // The old value was used up the first time, and what came of it is lost.
     let lost = replay && permanent;
-    let (reason, message) = match lost {
-        true => (words_of_loss(scene).0, format!("{}; {error}", words_of_loss(scene).1)),
-        false => (reason, error.to_string()),
+    let (reason, message) = if lost {
+        let (reason, message) = words_of_loss(scene);
+        (reason, format!("{message}; {error}"))
+    } else {
+        (reason, error.to_string())
     };
+    if next == Timestamp::MAX {
+        // An edit that came before is no reason to ask again.
+        attempt.spec.clone_from(&scene.policy.spec);
+    }
     attempt.failed = Some(Failed {
         times,
         last: now.max(attempt.sent.unwrap_or(now)),
