@@ -230,7 +230,7 @@ impl Station {
                 assert_eq!(values.len(), rounds + 1, "{}", self.name);
             }
             Side::Scripted(provider) => {
-                let shown: BTreeSet<Vec<u8>> = provider.seen().iter().map(|seen| Self::shown(seen)).collect();
+                let shown: BTreeSet<Vec<u8>> = provider.seen().iter().map(Self::shown).collect();
                 assert_eq!(shown.len(), rounds + 1, "{}", self.name);
             }
         }
