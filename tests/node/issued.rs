@@ -93,7 +93,7 @@ endpoints: [{{addresses: [{host}]}}]
     let row = world
         .kubectl(&["get", "credentials", KEY, "--namespace", SHOP, "-o", "wide"])
         .await?;
-    ensure(row.contains("APIKey") && row.contains("Idle"), || {
+    ensure(row.contains("APIKey") && row.contains("Usable"), || {
         format!("kubectl shows:\n{row}")
     })?;
     let issued = world
