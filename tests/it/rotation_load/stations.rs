@@ -227,11 +227,22 @@ impl Station {
                 assert_eq!(made, rounds + 1, "{}", self.name);
                 assert!(simulator.live().len() <= 2, "{}: {:?}", self.name, simulator.live());
                 let values: BTreeSet<_> = simulator.read(|ledger| ledger.uses.iter().map(|it| it.1.clone()).collect());
-                assert_eq!(values.len(), rounds + 1, "{}", self.name);
+                // A value may be replaced before any call has used it.
+                assert!(
+                    (2..=rounds + 1).contains(&values.len()),
+                    "{}: {}",
+                    self.name,
+                    values.len()
+                );
             }
             Side::Scripted(provider) => {
                 let shown: BTreeSet<Vec<u8>> = provider.seen().iter().map(Self::shown).collect();
-                assert_eq!(shown.len(), rounds + 1, "{}", self.name);
+                assert!(
+                    (2..=rounds + 1).contains(&shown.len()),
+                    "{}: {}",
+                    self.name,
+                    shown.len()
+                );
             }
         }
     }
