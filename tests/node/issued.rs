@@ -114,7 +114,15 @@ endpoints: [{{addresses: [{host}]}}]
 
 pub async fn a_deleted_credential_is_revoked_and_leaves_nothing(world: &mut World) -> Outcome {
     world
-        .kubectl(&["delete", "credentials", KEY, "--namespace", SHOP, "--timeout=30s"])
+        .kubectl(&[
+            "delete",
+            "credentials",
+            KEY,
+            "--namespace",
+            SHOP,
+            "--timeout=30s",
+            "--ignore-not-found",
+        ])
         .await?;
     until("the provider has no key left", SHORT, || async {
         Ok(world.provider.keys().is_empty().then_some(()))
