@@ -68,8 +68,7 @@ impl Scene {
         let named = provider::named(&key.name, spec);
         let secrets = named.secrets.iter().map(|name| Source::Secret(beside(name)));
         let maps = named.config_maps.iter().map(|name| Source::ConfigMap(beside(name)));
-        let others = named.credentials.iter().filter(|name| **name != *key.name);
-        let others = others.map(|name| Source::Credential(beside(name)));
+        let others = named.credentials.iter().map(|name| Source::Credential(beside(name)));
         let ours = [&issued_key, &pending_key].map(|key| Source::Secret(key.clone()));
         let referred: BTreeSet<Source> = secrets.chain(maps).chain(others).chain(ours).collect();
         context.refer(&User::Credential(key.clone()), referred);
@@ -85,7 +84,7 @@ impl Scene {
             let data = context.cluster.config_map(&beside(name)).await?;
             sources.config_maps.insert(name.clone(), data.map(|data| data.values));
         }
-        for name in named.credentials.iter().filter(|name| **name != *key.name) {
+        for name in &named.credentials {
             let authority = authority(context, &beside(name)).await?;
             sources.credentials.insert(name.clone(), authority);
         }
@@ -214,10 +213,9 @@ async fn authority<C: Cluster, F: Fleet>(
         return Ok(None);
     };
     let current = current::read(context, key, &credential).await?;
-    let expired = current.not_after.is_some_and(|end| end <= context.now());
     Ok(Some(Authority {
         allowed_hosts: credential.spec.allowed_hosts,
-        material: current.material.ok().filter(|_| !expired),
+        material: current.material.ok(),
     }))
 }
 
