@@ -10,8 +10,9 @@ use tidegate::domain::plan::{Material, Plan};
 use tidegate::domain::secret::SecretValue;
 use tidegate::domain::validate::{self, CredentialFound, CredentialReference, References};
 
-/// Writes what a worker mounts into `directory/plan`.
-pub fn write(upstream: SocketAddr, directory: &Path) -> Result<PathBuf, String> {
+/// Writes what a worker mounts into `directory/plan`. With an `authority`, in PEM, and the
+/// name that its certificates are for, TLS is spoken with the upstream.
+pub fn write(upstream: SocketAddr, authority: Option<(&str, &str)>, directory: &Path) -> Result<PathBuf, String> {
     let place = directory.join("plan");
     let put = |name: &str, content: String| {
         std::fs::write(place.join(name), content).map_err(|error| format!("{}/{name}: {error}", place.display()))
@@ -19,12 +20,16 @@ pub fn write(upstream: SocketAddr, directory: &Path) -> Result<PathBuf, String> 
     std::fs::create_dir(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     put(
         "plan.json",
-        serde_json::to_string(&plan(upstream)?).map_err(|error| error.to_string())?,
+        serde_json::to_string(&plan(upstream, authority)?).map_err(|error| error.to_string())?,
     )?;
     Ok(place)
 }
 
-fn plan(upstream: SocketAddr) -> Result<Plan, String> {
+fn plan(upstream: SocketAddr, authority: Option<(&str, &str)>) -> Result<Plan, String> {
+    let scheme = if authority.is_some() { "https" } else { "http" };
+    let tls = authority.map(
+        |(_, name)| json!({"caRef": {"kind": "ConfigMap", "name": "authority", "key": "ca.crt"}, "serverName": name}),
+    );
     let integration = serde_json::from_value(json!({
         "apiVersion": "tidegate.dev/v1alpha1",
         "kind": "Integration",
@@ -36,11 +41,12 @@ fn plan(upstream: SocketAddr) -> Result<Plan, String> {
         },
         "spec": {
             "endpoints": [
-                {"name": "primary", "url": format!("http://{upstream}")},
+                {"name": "primary", "url": format!("{scheme}://{upstream}")},
                 // Never asked. It is there for what TLS costs in memory: nearly every provider is behind it.
                 {"name": "spare", "url": "https://127.0.0.1:1", "priority": 1},
             ],
             "credentialRefs": [{"name": "key"}],
+            "tls": tls,
         },
     }))
     .map_err(|error| error.to_string())?;
@@ -60,7 +66,7 @@ fn plan(upstream: SocketAddr) -> Result<Plan, String> {
             name,
             found: Some(found),
         }],
-        ca: None,
+        ca: authority.map(|(pem, _)| [("ca.crt".to_owned(), Some(SecretValue::new(pem)))].into()),
     };
     let accepted = validate::integration(&integration, &references).map_err(|problems| format!("{problems:?}"))?;
     Ok(compile::plan(&accepted, &[], None))

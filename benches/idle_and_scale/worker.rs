@@ -22,7 +22,7 @@ const CALLS: usize = 50;
 pub fn measure() -> Outcome {
     let upstream = upstream()?;
     let directory = tempfile::tempdir()?;
-    let plan = plan::write(upstream, directory.path())?;
+    let plan = plan::write(upstream, None, directory.path())?;
     let mut first = Vec::new();
     let (mut idle, mut busy) = (Memory::default(), Memory::default());
     for start in 0..STARTS {

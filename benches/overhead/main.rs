@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 fn measure() -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|error| format!("no place for files: {error}"))?;
     let upstream = upstream::start().map_err(|error| format!("the upstream does not start: {error}"))?;
-    let plan = plan::write(upstream, directory.path())?;
+    let plan = plan::write(upstream, None, directory.path())?;
     let proxies = [Proxy::nginx(upstream, directory.path())?, Proxy::tidegate(&plan)?];
 
     println!(
