@@ -15,6 +15,7 @@ pub mod inject;
 pub mod key;
 pub mod plan;
 pub mod probing;
+pub mod quota;
 pub mod retry_after;
 pub mod rotation;
 pub mod secret;

@@ -18,6 +18,7 @@ use crate::domain::key::Key;
 use crate::domain::plan::Plan;
 use crate::net::policy::AddressPolicy;
 
+use layer::quota::{self, Share};
 pub use serve::MAX_CONNECTIONS;
 use table::Table;
 
@@ -84,6 +85,7 @@ pub enum WorkerError {
 pub struct Worker {
     settings: Settings,
     listener: TcpListener,
+    share: Option<Share>,
 }
 
 impl Worker {
@@ -91,7 +93,20 @@ impl Worker {
     pub fn bind(settings: Settings) -> Result<Self, WorkerError> {
         let address = settings.listen;
         let listener = serve::listen(address).map_err(|source| WorkerError::Listen { address, source })?;
-        Ok(Self { settings, listener })
+        Ok(Self {
+            settings,
+            listener,
+            share: None,
+        })
+    }
+
+    /// This worker is one of several, and has `share` of every rate limit. Without this it is the only one.
+    #[must_use]
+    pub fn sharing(self, share: Share) -> Self {
+        Self {
+            share: Some(share),
+            ..self
+        }
     }
 
     /// The address that is listened on, which tells the port if port 0 was asked for.
@@ -111,14 +126,23 @@ impl Worker {
             connections,
             ..
         } = self.settings;
-        let mut table = Table::new(policy, localhost_names, Arc::new(reports));
+        let mut table = Table::new(policy, localhost_names, Arc::new(reports), self.share.clone());
         let directory = table.directory();
         let mut plans = plans;
+        let mut share = self.share;
         table.apply(&plans.borrow_and_update());
         let follow = async {
-            while plans.changed().await.is_ok() {
-                let wanted = plans.borrow_and_update().clone();
-                table.apply(&wanted);
+            loop {
+                tokio::select! {
+                    changed = plans.changed() => {
+                        if changed.is_err() {
+                            break;
+                        }
+                        let wanted = plans.borrow_and_update().clone();
+                        table.apply(&wanted);
+                    }
+                    () = quota::changed(&mut share) => table.publish(),
+                }
             }
             // Nobody gives plans any more; those that run stay.
             std::future::pending::<()>().await;

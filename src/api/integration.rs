@@ -64,7 +64,8 @@ pub use workers::*;
         json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
         priority = 1
     ),
-    validation = bounds::SERVICE_NAME
+    validation = bounds::SERVICE_NAME,
+    validation = bounds::RATE_FOR_WORKERS
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IntegrationSpec {
@@ -104,6 +105,12 @@ pub struct IntegrationSpec {
     /// When to stop asking an endpoint that fails. On by default: each worker has one breaker for each endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
+
+    /// What all workers together promise to the provider: no `interval` sees more than `requests` and `burst`. Every
+    /// attempt counts, retries and health checks too; one that has to wait longer than `maxWait` is answered with
+    /// `rate-limited` (429).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
 
     /// How many requests each worker has under way and waiting. Beyond both, requests are answered with `overloaded`
     /// (503) at once.

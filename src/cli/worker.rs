@@ -111,6 +111,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
         reports: known.clone(),
     };
     let to_serve = source.plans();
+    let worker = worker.sharing(source.share());
     let served_until = CancellationToken::new();
     tokio::spawn(admin::serve(
         admin,

@@ -27,6 +27,9 @@ pub struct Report {
     pub credentials: Vec<CredentialReport>,
     /// The last reset token that was carried out.
     pub reset_circuit: Option<String>,
+    /// The share of the rate limit that it was told last: one part of so many, 0 is none.
+    #[serde(default)]
+    pub share: Option<u32>,
     /// Every endpoint of the plan, in its order.
     pub endpoints: Vec<EndpointReport>,
 }
@@ -83,6 +86,9 @@ pub mod control {
     pub const PLAN: &str = "/v1/plan";
     /// `GET`: newline-delimited [`Report`](super::Report)s as JSON, the current ones at once, then each change.
     pub const REPORTS: &str = "/v1/reports";
+    /// `PUT`: the share of the rate limit that the worker has from now on, a decimal number: one part of so many, 0 is
+    /// none; 200 when it holds.
+    pub const SHARE: &str = "/v1/share";
     /// Longest plan in bytes: what a Secret can hold.
     pub const MAX_PLAN: usize = 1 << 20;
     /// Longest line of reports in bytes.

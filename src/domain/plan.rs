@@ -44,6 +44,9 @@ pub struct Plan {
     pub retries: RetryPlan,
     /// When to stop asking an endpoint.
     pub breaker: BreakerPlan,
+    /// Our promise to the provider, if any.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimitPlan>,
     /// Requests under way and waiting.
     pub concurrency: ConcurrencyPlan,
     /// Connections to the provider.
@@ -213,6 +216,24 @@ pub struct BreakerPlan {
     pub half_open_requests: u32,
     /// Automatic, or forced by the user.
     pub mode: BreakerMode,
+}
+
+/// Our promise to the provider: how much all workers ask of it together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimitPlan {
+    /// Attempts in each `interval`.
+    pub requests: u32,
+    /// See `requests`.
+    #[serde(with = "milliseconds")]
+    pub interval: Duration,
+    /// So many more in an interval, after a quiet time.
+    pub burst: u32,
+    /// How long an attempt waits for its turn.
+    #[serde(with = "milliseconds")]
+    pub max_wait: Duration,
+    /// How many workers there are to be; no share is larger than one part of so many.
+    pub workers: u32,
 }
 
 /// Requests under way and waiting.

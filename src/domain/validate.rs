@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::key::Key;
 use super::plan::{
-    BreakerPlan, ConcurrencyPlan, ConnectionPlan, EndpointPlan, LimitPlan, Material, ProbePlan, RetryPlan, TimeoutPlan,
-    TlsPlan,
+    BreakerPlan, ConcurrencyPlan, ConnectionPlan, EndpointPlan, LimitPlan, Material, ProbePlan, RateLimitPlan,
+    RetryPlan, TimeoutPlan, TlsPlan,
 };
 use super::secret::SecretValue;
 use crate::api::condition::reason;
@@ -85,6 +85,8 @@ pub struct Accepted {
     pub retries: RetryPlan,
     /// When to stop asking an endpoint.
     pub breaker: BreakerPlan,
+    /// Our promise to the provider, if any.
+    pub rate_limit: Option<RateLimitPlan>,
     /// Requests under way and waiting.
     pub concurrency: ConcurrencyPlan,
     /// Connections to the provider.

@@ -25,6 +25,7 @@ use crate::domain::plan::Plan;
 use crate::domain::secret::SecretValue;
 use apply::{Applied, is_ours};
 use calls::Call;
+use shares::Shares;
 use trust::TrustStore;
 use wanted::Wanted;
 
@@ -37,6 +38,7 @@ mod keep;
 pub mod link;
 pub mod names;
 pub mod pod;
+mod shares;
 pub mod trust;
 mod wanted;
 
@@ -103,6 +105,7 @@ pub struct KubernetesFleet {
     settings: Settings,
     trust: Arc<TrustStore>,
     wanted: Arc<Wanted>,
+    shares: Arc<Shares>,
     observed: mpsc::Sender<Observation>,
     observations: Mutex<Option<mpsc::Receiver<Observation>>>,
 }
@@ -118,6 +121,7 @@ impl KubernetesFleet {
             watch_client,
             settings,
             wanted: Arc::default(),
+            shares: Arc::default(),
             observed,
             observations: Mutex::new(Some(observations)),
         }
@@ -129,6 +133,7 @@ impl KubernetesFleet {
         self.trust.trust(Timestamp::now()).await?;
         let context = follow::Context {
             wanted: Arc::clone(&self.wanted),
+            shares: Arc::clone(&self.shares),
             trust: Arc::clone(&self.trust),
             observed: self.observed.clone(),
         };
@@ -192,6 +197,7 @@ impl Fleet for KubernetesFleet {
 
     async fn forget(&self, key: &Key) -> Result<(), FleetError> {
         self.wanted.clear(key);
+        self.shares.want(key, None);
         Ok(())
     }
 }
@@ -199,6 +205,7 @@ impl Fleet for KubernetesFleet {
 impl KubernetesFleet {
     /// Pushes a plan that is stored to the workers that run.
     fn push(&self, plan: &Arc<Plan>, _applied: &Applied) {
+        self.shares.want(&plan.integration, plan.rate_limit.as_ref());
         self.wanted.set(plan);
     }
 }

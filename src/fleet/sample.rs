@@ -31,6 +31,7 @@ pub fn report(plan: &Plan) -> Report {
         generation: plan.generation,
         credentials: Vec::new(),
         reset_circuit: None,
+        share: None,
         endpoints: Vec::new(),
     }
 }

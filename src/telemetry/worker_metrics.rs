@@ -36,6 +36,7 @@ struct Families {
     healthy: IntGaugeVec,
     probe: HistogramVec,
     in_flight: IntGaugeVec,
+    rate_limit_wait: HistogramVec,
 }
 
 /// The endpoint label of what never got as far as an endpoint.
@@ -45,7 +46,7 @@ pub const NO_ENDPOINT: &str = "";
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What became of a request: `outcome` of `tidegate_requests_total`.
-pub const OUTCOMES: [&str; 15] = [
+pub const OUTCOMES: [&str; 16] = [
     "answered",
     "cut",
     "cancelled",
@@ -53,6 +54,7 @@ pub const OUTCOMES: [&str; 15] = [
     "no-endpoint",
     "credential-unavailable",
     "overloaded",
+    "rate-limited",
     "request-timeout",
     "upstream-unreachable",
     "upstream-protocol",
@@ -166,6 +168,11 @@ impl Families {
                 "Time that an active probe took.",
                 &endpoint,
             ),
+            rate_limit_wait: histogram(
+                "tidegate_rate_limit_wait_seconds",
+                "Time that an attempt waited for its turn under the rate limit.",
+                &INTEGRATION,
+            ),
             in_flight: vector(
                 "tidegate_in_flight",
                 "Requests under way.",
@@ -176,7 +183,7 @@ impl Families {
     }
 
     fn register(&self, registry: &Registry) {
-        let all: [Box<dyn core::Collector>; 10] = [
+        let all: [Box<dyn core::Collector>; 11] = [
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.attempts.clone()),
@@ -187,6 +194,7 @@ impl Families {
             Box::new(self.healthy.clone()),
             Box::new(self.probe.clone()),
             Box::new(self.in_flight.clone()),
+            Box::new(self.rate_limit_wait.clone()),
         ];
         for family in all {
             // The names are constants and registered once; were one taken, serving would matter more than counting.
@@ -222,6 +230,8 @@ pub struct IntegrationMetrics {
     pub duration: Histogram,
     /// Requests under way.
     pub in_flight: IntGauge,
+    /// Time that attempts waited under the rate limit, in seconds.
+    pub rate_limit_wait: Histogram,
     /// Retries not made because the budget was used up.
     pub budget_exhausted: IntCounter,
     retries: [IntCounter; REASONS.len()],
@@ -237,6 +247,7 @@ impl IntegrationMetrics {
             key: key.clone(),
             duration: FAMILIES.duration.with_label_values(&labels),
             in_flight: FAMILIES.in_flight.with_label_values(&labels),
+            rate_limit_wait: FAMILIES.rate_limit_wait.with_label_values(&labels),
             budget_exhausted: FAMILIES.budget_exhausted.with_label_values(&labels),
             retries: REASONS.map(|reason| FAMILIES.retries.with_label_values(&[labels[0], labels[1], reason])),
             unplaced: RequestMetrics::new(key, NO_ENDPOINT),
@@ -260,6 +271,7 @@ impl Drop for IntegrationMetrics {
         // A series that was never there cannot be removed, which is no error.
         drop(FAMILIES.duration.remove_label_values(&labels));
         drop(FAMILIES.in_flight.remove_label_values(&labels));
+        drop(FAMILIES.rate_limit_wait.remove_label_values(&labels));
         drop(FAMILIES.budget_exhausted.remove_label_values(&labels));
         for reason in REASONS {
             drop(FAMILIES.retries.remove_label_values(&[labels[0], labels[1], reason]));

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Reports;
 use super::source::{Source, Verdict};
-use crate::domain::health::control::{MAX_PLAN, PLAN, REPORTS};
+use crate::domain::health::control::{MAX_PLAN, PLAN, REPORTS, SHARE};
 use tls::Tls;
 
 pub mod tls;
@@ -39,6 +39,8 @@ const MAX_HANDSHAKES: usize = 64;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Connections of the controller at a time: each replica has one, and may have lost one that is not noticed yet.
 const MAX_CONNECTIONS: usize = 8;
+/// Longest share in bytes.
+const MAX_SHARE: usize = 16;
 /// How long a push may take to arrive.
 const RECEIVE: Duration = Duration::from_secs(10);
 /// After this silence the controller is asked whether it is there.
@@ -155,9 +157,10 @@ async fn answer(stream: tokio_rustls::server::TlsStream<TcpStream>, control: Con
 async fn route(request: Request<Incoming>, control: &Control) -> Response<Body> {
     match (request.method(), request.uri().path()) {
         (&Method::PUT, PLAN) => take_plan(request.into_body(), &control.source).await,
+        (&Method::PUT, SHARE) => take_share(request.into_body(), &control.source).await,
         (&Method::GET, REPORTS) => tell_reports(control.reports.clone()),
-        (_, PLAN | REPORTS) => say(StatusCode::METHOD_NOT_ALLOWED, "PUT a plan, GET reports"),
-        _ => say(StatusCode::NOT_FOUND, "there is /v1/plan and /v1/reports"),
+        (_, PLAN | REPORTS | SHARE) => say(StatusCode::METHOD_NOT_ALLOWED, "PUT a plan or a share, GET reports"),
+        _ => say(StatusCode::NOT_FOUND, "there is /v1/plan, /v1/share and /v1/reports"),
     }
 }
 
@@ -178,6 +181,21 @@ async fn take_plan(body: Incoming, source: &Source) -> Response<Body> {
         Verdict::Running => say(StatusCode::OK, "already running"),
         Verdict::Stale { running } => say(StatusCode::CONFLICT, &format!("revision {running} runs")),
         Verdict::Refused(refusal) => say(StatusCode::UNPROCESSABLE_ENTITY, &format!("the plan {refusal}")),
+    }
+}
+
+async fn take_share(body: Incoming, source: &Source) -> Response<Body> {
+    let text = timeout(RECEIVE, Limited::new(body, MAX_SHARE).collect()).await;
+    let of = text.ok().and_then(Result::ok).and_then(|collected| {
+        let text = collected.to_bytes();
+        std::str::from_utf8(&text).ok()?.parse().ok()
+    });
+    match of {
+        Some(of) => {
+            source.take_share(of);
+            say(StatusCode::OK, "taken over")
+        }
+        None => say(StatusCode::BAD_REQUEST, "a share is a number"),
     }
 }
 

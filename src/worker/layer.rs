@@ -4,4 +4,5 @@ pub mod admit;
 pub mod authenticate;
 pub mod fault;
 pub mod observe;
+pub mod quota;
 pub mod retry;

@@ -61,6 +61,12 @@ async fn probe_on(stack: Arc<Stack>, endpoint: Arc<Endpoint>, plan: ProbePlan) {
     loop {
         tokio::time::sleep_until(next).await;
         next = Instant::now() + plan.interval + spread(plan.interval);
+        // The provider counts probes too. One that finds no turn is left out: traffic shows how the endpoint is.
+        if let Some(quota) = &stack.quota
+            && quota.take_within(Instant::now() + plan.interval).await.is_err()
+        {
+            continue;
+        }
         let timer = endpoint.standing().metrics.probe.start_timer();
         let probed = tokio::time::timeout(plan.timeout, probe(&stack, &endpoint, &plan, expression.as_ref()));
         let finding = probed.await.unwrap_or_else(|_| Finding::Bad {

@@ -35,6 +35,11 @@ pub enum Failure {
     },
     /// Too many requests under way and waiting.
     Overloaded,
+    /// What the provider was promised is used up (`rateLimit`).
+    RateLimited {
+        /// When there is an attempt free, where that is known.
+        retry_after: Option<Duration>,
+    },
     /// Not answered in time.
     RequestTimeout {
         /// What took too long.
@@ -91,6 +96,7 @@ impl Failure {
             Self::NoEndpoint => "no-endpoint",
             Self::CredentialUnavailable { .. } => "credential-unavailable",
             Self::Overloaded => "overloaded",
+            Self::RateLimited { .. } => "rate-limited",
             Self::RequestTimeout { .. } => "request-timeout",
             Self::UpstreamUnreachable { .. } => "upstream-unreachable",
             Self::UpstreamProtocol { .. } => "upstream-protocol",
@@ -108,6 +114,7 @@ impl Failure {
             Self::CircuitOpen { .. } | Self::NoEndpoint | Self::CredentialUnavailable { .. } | Self::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamProtocol { .. }
@@ -123,6 +130,8 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen { retry_after } => *retry_after,
+            // Before the first share is told nobody knows; it is told within seconds.
+            Self::RateLimited { retry_after } => retry_after.or(Some(Duration::from_secs(1))),
             // What sheds load now may have room in a moment; no number is better than the smallest.
             Self::Overloaded => Some(Duration::from_secs(1)),
             _ => None,
@@ -141,6 +150,7 @@ impl Failure {
             Self::NoEndpoint => "No endpoint takes traffic",
             Self::CredentialUnavailable { .. } => "A credential is not available",
             Self::Overloaded => "Too many requests under way",
+            Self::RateLimited { .. } => "The rate limit is used up",
             Self::RequestTimeout { .. } => "Not answered in time",
             Self::UpstreamUnreachable { .. } => "The provider cannot be reached",
             Self::UpstreamProtocol { .. } => "The provider's answer is not HTTP",
@@ -161,6 +171,9 @@ impl Failure {
             Self::NoEndpoint => "every endpoint has weight 0".into(),
             Self::CredentialUnavailable { credential, why } => format!("the credential `{credential}` {why}").into(),
             Self::Overloaded => "`concurrency.maxInFlight` and `concurrency.maxPending` are used up".into(),
+            Self::RateLimited { .. } => {
+                "no attempt is free within `rateLimit.maxWait` and what is left of `timeouts.request`".into()
+            }
             Self::RequestTimeout { what, bound } => format!("{what} took longer than {bound:?}").into(),
             Self::UpstreamUnreachable { detail } | Self::UpstreamProtocol { detail } => detail.clone(),
             Self::ResponseTooLarge { what, limit } | Self::RequestTooLarge { what, limit } => {

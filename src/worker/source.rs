@@ -95,6 +95,8 @@ pub struct Source {
     file: File,
     identity: OnceLock<Identity>,
     plans: watch::Sender<Plans>,
+    /// The share of the rate limit that the controller told.
+    share: watch::Sender<Option<u32>>,
     /// The trouble with the file that the log was told of last.
     told: Mutex<Option<MountError>>,
 }
@@ -107,6 +109,7 @@ impl Source {
             file: File::new(directory.into().join(FILE), MAX_PLAN),
             identity: OnceLock::new(),
             plans: watch::Sender::new(Plans::new()),
+            share: watch::Sender::new(None),
             told: Mutex::new(None),
         }
     }
@@ -114,6 +117,17 @@ impl Source {
     /// What is to be served, now and from now on.
     pub fn plans(&self) -> watch::Receiver<Plans> {
         self.plans.subscribe()
+    }
+
+    /// The share of the rate limit, now and from now on.
+    pub fn share(&self) -> watch::Receiver<Option<u32>> {
+        self.share.subscribe()
+    }
+
+    /// From now on this worker has one part of `of`, or none.
+    pub fn take_share(&self, of: u32) {
+        tracing::debug!(of, "another share of the rate limit");
+        self.share.send_replace(Some(of));
     }
 
     /// Looks at the mounted plan at once and then every second, until `stop`.

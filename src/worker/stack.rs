@@ -35,6 +35,7 @@ use super::kept::Resumed;
 use super::layer::admit::{Admission, NoPlace, Place};
 use super::layer::fault::Unanswered;
 use super::layer::observe::Call;
+use super::layer::quota::{NoToken, Quota};
 use super::layer::retry::{Repeat, Retries};
 use super::pool::{Lease, Pool, Progress, SendError};
 use super::problem::Failure;
@@ -61,6 +62,8 @@ pub struct Stack {
     pub credentials: Vec<Credential>,
     /// Concurrency.
     pub admission: Arc<Admission>,
+    /// The rate limit, if there is one.
+    pub quota: Option<Quota>,
     /// Retries and their budget.
     pub retries: Retries,
     /// The choice among endpoints.
@@ -182,9 +185,12 @@ impl Stack {
         deadline: Instant,
         last: Option<usize>,
     ) -> Result<(usize, Result<Reply, Unanswered>), Failure> {
+        // QUOTA counts what the provider sees, which is attempts and not calls. It stands above the choice: an endpoint
+        // that is chosen now may not be fit any more after a wait, and nobody is to wait with a breaker's only permit.
+        self.take_token(deadline).await?;
         // BALANCE chooses where to; below it everything belongs to one endpoint. BREAKER, per endpoint and inside
         // retry, sees every attempt. The two are asked together: a choice that the breaker refuses is no choice.
-        let (index, permit) = self.choose(last)?;
+        let (index, permit) = self.choose(last).inspect_err(|_| self.refund_token())?;
         let endpoint = &self.endpoints[index];
         let mut guard = Guard::new(endpoint.standing().clone(), permit);
         let mut load = Load::begin(self.clone(), index);
@@ -282,6 +288,20 @@ impl Stack {
             if !kept(endpoint.pool()) {
                 endpoint.pool().retire();
             }
+        }
+    }
+
+    async fn take_token(&self, deadline: Instant) -> Result<(), Failure> {
+        let Some(quota) = &self.quota else { return Ok(()) };
+        let timer = self.metrics.rate_limit_wait.start_timer();
+        let taken = quota.take(deadline).await;
+        timer.observe_duration();
+        taken.map_err(|NoToken(retry_after)| Failure::RateLimited { retry_after })
+    }
+
+    fn refund_token(&self) {
+        if let Some(quota) = &self.quota {
+            quota.refund();
         }
     }
 

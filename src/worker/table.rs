@@ -29,6 +29,7 @@ use crate::net::tls::TlsError;
 
 use super::connection::Bounds;
 use super::endpoint::UnusableUrl;
+use super::layer::quota::Share;
 use super::probe;
 use super::route::Routes;
 use super::stack::Stack;
@@ -93,11 +94,16 @@ pub struct Table {
 
 impl Table {
     /// Nothing is served yet.
-    pub fn new(policy: AddressPolicy, localhost_names: bool, reports: Arc<watch::Sender<Reports>>) -> Self {
+    pub fn new(
+        policy: AddressPolicy,
+        localhost_names: bool,
+        reports: Arc<watch::Sender<Reports>>,
+        share: Option<Share>,
+    ) -> Self {
         let served = BTreeMap::new();
         let directory = Arc::new(ArcSwap::from_pointee(directory(&served, localhost_names)));
         Self {
-            parts: Parts::new(policy, reports),
+            parts: Parts::new(policy, reports, share),
             localhost_names,
             served,
             probes: BTreeMap::new(),
@@ -108,6 +114,13 @@ impl Table {
     /// What requests are looked up in; it changes with every [`apply`](Self::apply).
     pub fn directory(&self) -> Arc<ArcSwap<Directory>> {
         self.directory.clone()
+    }
+
+    /// Reports everything anew, because this worker has another share.
+    pub fn publish(&self) {
+        for stack in self.served.values() {
+            stack.bulletin.publish();
+        }
     }
 
     /// Serves `plans` and nothing else.

@@ -203,6 +203,18 @@ async fn newer_plan_is_taken_over_and_an_older_one_is_not() {
 }
 
 #[tokio::test]
+async fn share_of_the_rate_limit_holds_when_the_controller_hears_so() {
+    let port = port().await;
+    let link = port.connect().await;
+    let share = port.source.share();
+    assert_eq!(*share.borrow(), None);
+    for of in [2, 3, 0] {
+        timeout(DEADLINE, link.pusher().tell_share(of)).await.unwrap().unwrap();
+        assert_eq!(*share.borrow(), Some(of));
+    }
+}
+
+#[tokio::test]
 async fn plan_that_cannot_be_used_leaves_the_running_one() {
     let port = port().await;
     let link = port.connect().await;

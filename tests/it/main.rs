@@ -39,6 +39,7 @@ mod worker_flood;
 mod worker_hostile;
 mod worker_panic;
 mod worker_probe;
+mod worker_rate;
 mod worker_refused;
 mod worker_renew;
 mod worker_retry;

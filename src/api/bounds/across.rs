@@ -29,6 +29,15 @@ pub const OPEN_WITHIN_MAX: Across = Across {
     must: "must not be longer than `maxOpenFor`",
 };
 
+/// `rateLimit`, against `workers.replicas`.
+pub const RATE_FOR_WORKERS: Across = Across {
+    cel: "!has(self.spec.rateLimit) \
+          || self.spec.rateLimit.requests + (has(self.spec.rateLimit.burst) ? self.spec.rateLimit.burst : 0) \
+          >= (has(self.spec.workers) && has(self.spec.workers.replicas) ? self.spec.workers.replicas : 2)",
+    field: ".spec.rateLimit.requests",
+    must: "must be, with `burst`, at least `workers.replicas`, because each worker needs a share",
+};
+
 /// `healthCheck`.
 pub const TIMEOUT_WITHIN_INTERVAL: Across = Across {
     cel: "!has(self.timeout) || !has(self.interval) || duration(self.timeout) <= duration(self.interval)",

@@ -64,6 +64,14 @@ pub const OPEN_FOR: Span = Span::new(ms(100), h(1));
 pub const MAX_OPEN_FOR: Span = Span::new(ms(100), h(24));
 /// `circuitBreaker.halfOpenRequests`.
 pub const HALF_OPEN_REQUESTS: Range = Range::new(1, 100);
+/// `rateLimit.requests`.
+pub const RATE_REQUESTS: Range = Range::new(1, 1_000_000);
+/// `rateLimit.interval`.
+pub const RATE_INTERVAL: Span = Span::new(ms(100), h(24));
+/// `rateLimit.burst`.
+pub const RATE_BURST: Range = Range::new(0, 1_000_000);
+/// `rateLimit.maxWait`.
+pub const RATE_MAX_WAIT: Span = Span::new(s(0), m(10));
 /// `concurrency.maxInFlight`.
 pub const MAX_IN_FLIGHT: Range = Range::new(1, 100_000);
 /// `concurrency.maxPending`.

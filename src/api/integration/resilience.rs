@@ -160,6 +160,31 @@ pub enum BreakerMode {
     ForcedClosed,
 }
 
+/// What all workers together promise to the provider.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    /// Attempts in each `interval`, over all workers, 1 to 1000000; with `burst`, at least as many as there are workers.
+    #[schemars(transform = bounds::RATE_REQUESTS.schema())]
+    pub requests: i32,
+
+    /// The time that `requests` is for, `100ms` to `24h`. Defaults to `1s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::RATE_INTERVAL.schema())]
+    pub interval: Option<Duration>,
+
+    /// So many attempts more in one interval, after a quiet time, 0 to 1000000. Below the number of workers, the rate is
+    /// a little less than `requests`. Defaults to 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::RATE_BURST.schema())]
+    pub burst: Option<i32>,
+
+    /// How long an attempt waits for its turn, `0s` to `10m`, within `timeouts.request`. Defaults to `1s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::RATE_MAX_WAIT.schema())]
+    pub max_wait: Option<Duration>,
+}
+
 /// How many requests each worker has under way and waiting.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -22,6 +22,7 @@ fn report(endpoints: Vec<EndpointReport>) -> Report {
         generation: GENERATION,
         credentials: vec![credential(7, None)],
         reset_circuit: None,
+        share: None,
         endpoints,
     }
 }

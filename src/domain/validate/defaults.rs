@@ -30,6 +30,10 @@ pub const OPEN_FOR: Duration = Duration::from_secs(30);
 pub const MAX_OPEN_FOR: Duration = Duration::from_secs(300);
 pub const HALF_OPEN_REQUESTS: u32 = 1;
 
+pub const RATE_INTERVAL: Duration = Duration::from_secs(1);
+pub const RATE_BURST: u32 = 0;
+pub const RATE_MAX_WAIT: Duration = Duration::from_secs(1);
+
 pub const MAX_IN_FLIGHT: u32 = 64;
 pub const MAX_PENDING: u32 = 256;
 pub const MAX_PER_ENDPOINT: u32 = 64;

@@ -29,6 +29,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         timeouts,
         retries,
         circuit_breaker,
+        rate_limit,
         concurrency,
         connections,
         load_balancing,
@@ -52,6 +53,9 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
     let limits = resilience::limits(&mut checks, limits.as_ref());
     let health_check = health_check.as_ref().map(|spec| probe::check(&mut checks, spec));
     let replicas = check_workers(&mut checks, workers.as_ref());
+    let rate_limit = rate_limit
+        .as_ref()
+        .map(|spec| resilience::rate_limit(&mut checks, spec, replicas));
     let access = check_access(&mut checks, access.as_ref());
 
     let mut problems: Vec<Problem> = checks.into_violations().into_iter().map(Problem::from).collect();
@@ -81,6 +85,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         timeouts,
         retries,
         breaker,
+        rate_limit,
         concurrency,
         connections,
         balance: load_balancing.as_ref().and_then(|it| it.policy).unwrap_or_default(),

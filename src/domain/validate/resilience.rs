@@ -3,8 +3,10 @@
 use super::checks::{Checks, defaults_of_pair};
 use super::defaults;
 use crate::api::bounds;
-use crate::api::integration::{CircuitBreaker, Concurrency, Connections, Limits, Retries, Timeouts};
-use crate::domain::plan::{BreakerPlan, ConcurrencyPlan, ConnectionPlan, LimitPlan, RetryPlan, TimeoutPlan};
+use crate::api::integration::{CircuitBreaker, Concurrency, Connections, Limits, RateLimit, Retries, Timeouts};
+use crate::domain::plan::{
+    BreakerPlan, ConcurrencyPlan, ConnectionPlan, LimitPlan, RateLimitPlan, RetryPlan, TimeoutPlan,
+};
 
 /// Checks `spec.timeouts`.
 pub fn timeouts(checks: &mut Checks, spec: Option<&Timeouts>) -> TimeoutPlan {
@@ -150,6 +152,37 @@ pub fn breaker(checks: &mut Checks, spec: Option<&CircuitBreaker>) -> BreakerPla
     };
     if plan.open_for > plan.max_open_for {
         checks.violated("spec.circuitBreaker.openFor", bounds::OPEN_WITHIN_MAX.must);
+    }
+    plan
+}
+
+/// Checks `spec.rateLimit`, which so many workers are to keep.
+pub fn rate_limit(checks: &mut Checks, spec: &RateLimit, replicas: i32) -> RateLimitPlan {
+    let RateLimit {
+        requests,
+        interval,
+        burst,
+        max_wait,
+    } = spec;
+    let plan = RateLimitPlan {
+        requests: checks.range("spec.rateLimit.requests", Some(*requests), bounds::RATE_REQUESTS, 1),
+        interval: checks.span(
+            "spec.rateLimit.interval",
+            *interval,
+            bounds::RATE_INTERVAL,
+            defaults::RATE_INTERVAL,
+        ),
+        burst: checks.range("spec.rateLimit.burst", *burst, bounds::RATE_BURST, defaults::RATE_BURST),
+        max_wait: checks.span(
+            "spec.rateLimit.maxWait",
+            *max_wait,
+            bounds::RATE_MAX_WAIT,
+            defaults::RATE_MAX_WAIT,
+        ),
+        workers: u32::try_from(replicas).unwrap_or_default(),
+    };
+    if plan.requests.saturating_add(plan.burst) < plan.workers {
+        checks.violated("spec.rateLimit.requests", bounds::RATE_FOR_WORKERS.must);
     }
     plan
 }

@@ -13,6 +13,7 @@ use super::calls::told;
 use super::keep::keep_link;
 use super::names;
 use super::pod::{Worker, WorkerPod};
+use super::shares::Shares;
 use super::trust::TrustStore;
 use super::wanted::Wanted;
 use crate::domain::key::Key;
@@ -27,6 +28,8 @@ const PAGE: u32 = 250;
 pub struct Context {
     /// Plans to push.
     pub wanted: Arc<Wanted>,
+    /// Shares of rate limits to tell.
+    pub(super) shares: Arc<Shares>,
     /// How to connect.
     pub trust: Arc<TrustStore>,
     /// Who wants to know.
@@ -121,6 +124,7 @@ impl Followed {
             return;
         }
         let integration = worker.integration.clone();
+        self.context.shares.see(&integration, &worker.name);
         let (place, seen) = watch::channel(worker);
         let task = AbortOnDropHandle::new(tokio::spawn(keep_link(seen, self.context.clone())));
         self.links.insert(
@@ -146,6 +150,7 @@ impl Followed {
         task.abort();
         let _ = task.await;
         drop(place);
+        self.context.shares.lose(&integration, &key.name);
         let gone = Observation {
             integration,
             worker: Arc::clone(&key.name),

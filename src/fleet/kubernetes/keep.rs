@@ -11,6 +11,7 @@ use super::calls::told;
 use super::follow::Context;
 use super::link::{Answer, Link, LinkError, Pusher, is_about, pause};
 use super::pod::Worker;
+use super::shares::{Shares, until_news};
 use super::trust::TrustStore;
 use super::wanted::Wanted;
 use crate::api::PORT_CONTROL;
@@ -51,6 +52,7 @@ impl Teller {
 pub async fn keep_link(mut place: watch::Receiver<Worker>, context: Context) {
     let Context {
         wanted,
+        shares,
         trust,
         observed,
     } = context;
@@ -83,10 +85,12 @@ pub async fn keep_link(mut place: watch::Receiver<Worker>, context: Context) {
                     link,
                     worker,
                     wanted: &wanted,
+                    shares: &shares,
                     report: None,
                     pushed: None,
                 };
                 let ended = conversation.go_on(&mut place, &mut plans, &mut teller).await;
+                shares.disconnect(&conversation.worker.integration, &conversation.worker.name);
                 if conversation.report.is_some() {
                     failures = 0;
                 }
@@ -139,6 +143,7 @@ struct Conversation<'a> {
     link: Link,
     worker: Worker,
     wanted: &'a Wanted,
+    shares: &'a Shares,
     report: Option<Arc<Report>>,
     /// The plan that the worker was offered last.
     pushed: Option<Arc<Plan>>,
@@ -153,7 +158,16 @@ impl Conversation<'_> {
         teller: &mut Teller,
     ) -> Ended {
         let mut push = None;
+        let mut telling = None;
+        let mut shares = self.shares.of(&self.worker.integration);
         loop {
+            shares.mark_unchanged();
+            if telling.is_none() && self.report.is_some() {
+                telling = self
+                    .shares
+                    .tell(&self.worker.integration, &self.worker.name)
+                    .map(|of| Box::pin(tell(self.link.pusher(), of)));
+            }
             if push.is_none() {
                 let wanted = plans.borrow_and_update().clone();
                 push = self
@@ -165,6 +179,11 @@ impl Conversation<'_> {
                 next = self.link.next() => match next {
                     Ok(report) if is_about(&report, &self.worker.integration, &self.worker.integration_uid) => {
                         self.hear(report.plan_revision);
+                        if self.report.is_none() {
+                            // Later reports may be older than what it has been told since.
+                            let Worker { integration, name, .. } = &self.worker;
+                            self.shares.hear(integration, name, report.share);
+                        }
                         self.report = Some(Arc::new(report));
                         teller.tell(&self.worker, self.report.as_ref()).await;
                     }
@@ -184,6 +203,14 @@ impl Conversation<'_> {
                     }
                     Err(error) => return Ended::Failed(error),
                 },
+                told = when_there(&mut telling) => match told {
+                    Ok(of) => {
+                        self.shares.confirm(&self.worker.integration, &self.worker.name, of);
+                        telling = None;
+                    }
+                    Err(error) => return Ended::Failed(error),
+                },
+                () = until_news(&mut shares), if telling.is_none() => {}
                 changed = plans.changed(), if push.is_none() => if changed.is_err() {
                     return Ended::Gone;
                 },
@@ -231,6 +258,11 @@ async fn when_there<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
 async fn offer(pusher: Pusher, plan: Arc<Plan>) -> Result<(Arc<Plan>, Answer), LinkError> {
     let answer = pusher.push(&plan).await?;
     Ok((plan, answer))
+}
+
+async fn tell(pusher: Pusher, of: u32) -> Result<u32, LinkError> {
+    pusher.tell_share(of).await?;
+    Ok(of)
 }
 
 /// What the worker made of a plan shows in its report too; here it says why.

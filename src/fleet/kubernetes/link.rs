@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::domain::health::control::{MAX_REPORT, PLAN, REPORTS, worker_name};
+use crate::domain::health::control::{MAX_REPORT, PLAN, REPORTS, SHARE, worker_name};
 use crate::domain::health::{self, Report};
 use crate::domain::key::Key;
 use crate::domain::plan::Plan;
@@ -167,6 +167,16 @@ impl Link {
 }
 
 impl Pusher {
+    /// Tells the worker its share of the rate limit. A worker that knows no shares knows no rate limits either.
+    pub async fn tell_share(self, of: u32) -> Result<(), LinkError> {
+        let sent = exchange(self.requests, &self.host, Method::PUT, SHARE, of.to_string().into());
+        let (status, _) = timeout(PUSH, sent).await.map_err(|_| LinkError::Timeout)??;
+        match status {
+            StatusCode::OK | StatusCode::NOT_FOUND => Ok(()),
+            other => Err(LinkError::Unexpected(other, "PUT /v1/share")),
+        }
+    }
+
     /// Offers `plan` to the worker.
     pub async fn push(self, plan: &Plan) -> Result<Answer, LinkError> {
         let text = serde_json::to_vec(plan).map_err(|_| LinkError::Unwritable)?;

@@ -11,6 +11,7 @@ fn every_failure() -> Vec<Failure> {
             why: "has no usable value",
         },
         Failure::Overloaded,
+        Failure::RateLimited { retry_after: None },
         Failure::RequestTimeout {
             what: "the request",
             bound: Duration::from_secs(30),
@@ -48,6 +49,7 @@ fn every_failure_has_the_status_of_the_contract() {
             ("no-endpoint", 503),
             ("credential-unavailable", 503),
             ("overloaded", 503),
+            ("rate-limited", 429),
             ("request-timeout", 504),
             ("upstream-unreachable", 502),
             ("upstream-protocol", 502),

@@ -90,6 +90,7 @@ impl Stack {
             generation: plan.generation,
             credentials: self.credentials.iter().map(credential_report).collect(),
             reset_circuit: plan.reset_circuit.clone(),
+            share: self.quota.as_ref().and_then(|quota| quota.told()),
             endpoints: self
                 .endpoints
                 .iter()

@@ -21,6 +21,7 @@ use crate::worker::Reports;
 use crate::worker::credential::{Credential, Now};
 use crate::worker::endpoint::{Address, Endpoint};
 use crate::worker::layer::admit::Admission;
+use crate::worker::layer::quota::{Quota, Share};
 use crate::worker::layer::retry::Retries;
 use crate::worker::pool::{self, Pool};
 use crate::worker::report::Bulletin;
@@ -34,6 +35,8 @@ pub(super) struct Parts {
     /// All endpoints share its lookups.
     dialer: Dialer,
     reports: Arc<watch::Sender<Reports>>,
+    /// This worker's share of the rate limit; absent: all of it.
+    share: Option<Share>,
 }
 
 /// Whether `plan` can be used: all that [`Parts::build`] may find wrong with it.
@@ -63,13 +66,14 @@ pub fn check(plan: &Plan) -> Result<(), UnusablePlan> {
 }
 
 impl Parts {
-    /// Stacks dial what `policy` allows, and report to `reports`.
-    pub fn new(policy: AddressPolicy, reports: Arc<watch::Sender<Reports>>) -> Self {
+    /// Stacks dial what `policy` allows, report to `reports`, and have `share` of their rate limits.
+    pub fn new(policy: AddressPolicy, reports: Arc<watch::Sender<Reports>>, share: Option<Share>) -> Self {
         let dialer = Dialer::new(Arc::new(policy.clone()));
         Self {
             policy,
             dialer,
             reports,
+            share,
         }
     }
 
@@ -128,6 +132,13 @@ impl Parts {
                 same.admission.clone()
             },
         );
+        let quota = plan
+            .rate_limit
+            .as_ref()
+            .map(|plan| match same.and_then(|same| same.quota.as_ref()) {
+                Some(quota) => quota.following(plan),
+                None => Quota::new(plan, self.share.clone()),
+            });
         let retries = same.map_or_else(
             || Retries::new(&plan.retries),
             |same| same.retries.following(&plan.retries),
@@ -137,6 +148,7 @@ impl Parts {
             endpoints,
             credentials,
             admission,
+            quota,
             retries,
             balancer: Mutex::new(Balancer::new(plan.balance, &plan.endpoints)),
             metrics,

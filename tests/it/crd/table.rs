@@ -364,6 +364,36 @@ pub const INTEGRATIONS: &[Bad] = &[
         "supported values: \"Automatic\", \"ForcedOpen\", \"ForcedClosed\"",
     ),
     bad(
+        "spec: {rateLimit: {requests: 0}}",
+        "spec.rateLimit.requests",
+        "should be greater than or equal to 1",
+    ),
+    bad(
+        "spec: {rateLimit: {requests: null}}",
+        "spec.rateLimit.requests",
+        "Required value",
+    ),
+    bad(
+        "spec: {rateLimit: {interval: 99ms}}",
+        "spec.rateLimit.interval",
+        "must be from '100ms' to '24h'",
+    ),
+    bad(
+        "spec: {rateLimit: {burst: -1}}",
+        "spec.rateLimit.burst",
+        "should be greater than or equal to 0",
+    ),
+    bad(
+        "spec: {rateLimit: {maxWait: 601s}}",
+        "spec.rateLimit.maxWait",
+        "must be from '0s' to '10m'",
+    ),
+    bad(
+        "spec: {rateLimit: {requests: 1, burst: 1}, workers: {replicas: 3}}",
+        "spec.rateLimit.requests",
+        "must be, with `burst`, at least `workers.replicas`",
+    ),
+    bad(
         "spec: {concurrency: {maxInFlight: 0}}",
         "spec.concurrency.maxInFlight",
         "should be greater than or equal to 1",
@@ -651,7 +681,7 @@ pub const GOOD_INTEGRATIONS: &[&str] = &[
     "spec: {circuitBreaker: {mode: ForcedOpen, openFor: 100ms}}",
     "spec: {credentialRefs: [{name: a.b.c}, {name: b}]}",
     "spec: {protocol: null, credentialRefs: null, tls: null, timeouts: null, retries: null, circuitBreaker: null, \
-     concurrency: null, connections: null, loadBalancing: null, limits: null, healthCheck: null, workers: null, \
+     rateLimit: null, concurrency: null, connections: null, loadBalancing: null, limits: null, healthCheck: null, workers: null, \
      access: null, suspend: null}",
     "spec: {tls: {}, timeouts: {}, retries: {backoff: {}, budget: {}}, circuitBreaker: {failureRate: {}}, limits: {}, \
      healthCheck: {expect: {}}, workers: {resources: {requests: {}}}, access: {}}",

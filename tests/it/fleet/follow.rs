@@ -197,6 +197,12 @@ impl PlayedWorker {
         report
     }
 
+    async fn until_it_has(&self, of: u32) {
+        let mut share = self.source.share();
+        let has = timeout(DEADLINE, share.wait_for(|share| *share == Some(of)));
+        has.await.expect("the share is told").unwrap();
+    }
+
     async fn until_it_runs(&self, revision: u64) {
         let mut plans = self.source.plans();
         let runs = plans.wait_for(|plans| plans.values().any(|plan| plan.revision == revision));
@@ -439,4 +445,47 @@ async fn workers_take_the_next_plan_although_the_count_of_revisions_was_lost() {
     assert_eq!(worker.running().generation, 99);
     let stored = stage.fleet.programmed(&key, &uid).await.unwrap().unwrap();
     assert_eq!((stored.revision, stored.generation), (8, 99));
+}
+
+#[tokio::test]
+async fn shares_of_the_rate_limit_follow_the_workers_and_the_old_shrink_before_the_new_get_any() {
+    let mut stage = stage("follow-shares").await;
+    let limited = Plan {
+        rate_limit: Some(tidegate::domain::plan::RateLimitPlan {
+            requests: 100,
+            interval: Duration::from_secs(1),
+            burst: 20,
+            max_wait: Duration::from_secs(1),
+            workers: 1,
+        }),
+        ..stage.plan()
+    };
+    stage.program(limited.clone()).await;
+    let (one, two) = (address(), address());
+    let first = stage.worker(one).await;
+    stage.pod("worker-1", &limited, one, true).await;
+    first.until_it_has(1).await;
+
+    // A second one comes while the first cannot be told: it gets nothing.
+    drop(first);
+    stage.until("worker-1", is_silent).await;
+    let second = stage.worker(two).await;
+    stage.pod("worker-2", &limited, two, true).await;
+    second.until_it_has(0).await;
+    // The first is back, and has started anew; the two share.
+    let first = stage.worker(one).await;
+    first.until_it_has(2).await;
+    second.until_it_has(2).await;
+
+    // It goes for good.
+    drop(first);
+    stage.delete_pod("worker-1").await;
+    second.until_it_has(1).await;
+
+    // More are wanted: room is made for them at once.
+    let mut scaled = limited;
+    scaled.revision += 1;
+    scaled.rate_limit.as_mut().unwrap().workers = 4;
+    stage.program(scaled).await;
+    second.until_it_has(4).await;
 }

@@ -71,6 +71,7 @@ pub fn plan(urls: &[String]) -> Plan {
             half_open_requests: 1,
             mode: BreakerMode::Automatic,
         },
+        rate_limit: None,
         concurrency: ConcurrencyPlan {
             max_in_flight: 64,
             max_pending: 256,
@@ -138,6 +139,19 @@ impl Dataplane {
 
     /// The same with other settings.
     pub fn start_with(plans: impl IntoIterator<Item = Plan>, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::run(plans, change, |worker| worker)
+    }
+
+    /// One of several workers, with a share of every rate limit.
+    pub fn start_sharing(plans: impl IntoIterator<Item = Plan>, share: watch::Receiver<Option<u32>>) -> Self {
+        Self::run(plans, |_| {}, |worker| worker.sharing(share))
+    }
+
+    fn run(
+        plans: impl IntoIterator<Item = Plan>,
+        change: impl FnOnce(&mut Settings),
+        make: impl FnOnce(Worker) -> Worker,
+    ) -> Self {
         let mut settings = Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             policy: AddressPolicy {
@@ -149,7 +163,7 @@ impl Dataplane {
             connections: tidegate::worker::MAX_CONNECTIONS,
         };
         change(&mut settings);
-        let worker = Worker::bind(settings).unwrap();
+        let worker = make(Worker::bind(settings).unwrap());
         let address = worker.address().unwrap_or_else(|error: WorkerError| panic!("{error}"));
         let (plans, followed) = watch::channel(collect(plans));
         let (reported, reports) = watch::channel(Reports::new());

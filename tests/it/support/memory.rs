@@ -665,6 +665,7 @@ pub fn adopted(plan: &Plan, before: Option<&Report>) -> Report {
             })
             .collect(),
         reset_circuit: plan.reset_circuit.clone(),
+        share: None,
         endpoints: plan.endpoints.iter().map(endpoint).collect(),
     }
 }

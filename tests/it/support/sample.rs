@@ -37,6 +37,7 @@ pub fn report(plan: &Plan, state: CircuitState) -> Report {
         generation: plan.generation,
         credentials: Vec::new(),
         reset_circuit: None,
+        share: None,
         endpoints: vec![EndpointReport {
             name: "primary".into(),
             health: Health::Healthy,
