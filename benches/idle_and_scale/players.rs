@@ -214,6 +214,7 @@ fn report(plan: &Plan, state: CircuitState) -> Report {
         generation: plan.generation,
         credentials: credentials.collect(),
         reset_circuit: plan.reset_circuit.clone(),
+        share: None,
         endpoints: plan
             .endpoints
             .iter()

@@ -98,6 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::api::integration::IdempotencyKey;
 
     fn plan() -> RetryPlan {
         RetryPlan {
@@ -106,6 +107,7 @@ mod tests {
             backoff_max: Duration::from_secs(10),
             statuses: vec![408, 429, 500, 502, 503, 504],
             methods: RetryMethods::Idempotent,
+            idempotency_key: IdempotencyKey::PassOn,
             retry_after_max: Duration::from_secs(60),
             budget_percent: 20,
             budget_interval: Duration::from_secs(10),

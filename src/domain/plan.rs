@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::secret::SecretValue;
-use crate::api::integration::{BalancePolicy, BreakerMode, Http2, Protocol, RetryMethods, TlsVersion};
+use crate::api::integration::{BalancePolicy, BreakerMode, Http2, IdempotencyKey, Protocol, RetryMethods, TlsVersion};
 
 /// Version of the shape below. A worker refuses a plan of a higher format than it knows and keeps the one it has.
 pub const FORMAT: u32 = 1;
@@ -181,6 +181,9 @@ pub struct RetryPlan {
     pub statuses: Vec<u16>,
     /// Which requests may be sent again.
     pub methods: RetryMethods,
+    /// What becomes of a POST or PATCH without an `Idempotency-Key`.
+    #[serde(default)]
+    pub idempotency_key: IdempotencyKey,
     /// `Retry-After` up to this is obeyed; beyond it the answer is passed on.
     #[serde(with = "milliseconds")]
     pub retry_after_max: Duration,

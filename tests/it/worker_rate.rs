@@ -13,9 +13,8 @@ use crate::support::dataplane::{Dataplane, plan, problem};
 use crate::support::provider::{Provider, Reply, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Between a token and the provider lies a connection; what arrives within this of the end of a window may have been sent
-/// before it.
-const TRAVEL: Duration = Duration::from_millis(100);
+/// Between a token and the provider lies a connection: what was sent in a second may arrive in a little less.
+const NEARLY: Duration = Duration::from_millis(900);
 
 /// A provider that notes when it was asked, and answers with this status.
 async fn noting(status: u16) -> (Provider, Arc<Mutex<Vec<Instant>>>) {
@@ -79,7 +78,7 @@ async fn a_call_waits_for_its_turn_and_then_passes() {
     let calls = futures::future::join_all((0..4).map(|_| worker.get("/"))).await;
     assert!(calls.iter().all(|answer| answer.status() == 200));
     let asked = asked.lock().unwrap();
-    assert!(asked[3] - asked[0] >= 3 * SECOND / 5 - TRAVEL, "{asked:?}");
+    assert!(asked[3] - asked[0] >= 3 * NEARLY / 5, "{asked:?}");
 }
 
 #[tokio::test]
@@ -139,7 +138,7 @@ async fn probes_count_and_those_without_a_turn_are_left_out() {
     });
     let _worker = Dataplane::start([plan]);
     eventually("a few probes", || asked.lock().unwrap().len() >= 7).await;
-    let most = most_in_a_window(&asked.lock().unwrap(), SECOND - TRAVEL);
+    let most = most_in_a_window(&asked.lock().unwrap(), NEARLY);
     assert!(most <= 5, "{most}");
 }
 
@@ -184,6 +183,6 @@ async fn two_workers_together_keep_the_promise_while_shares_move_and_one_is_repl
     first.send_replace(Some(2));
     eventually("two at work", || count(&asked) >= before + 25).await;
     drop(callers);
-    let most = most_in_a_window(&asked.lock().unwrap(), SECOND - TRAVEL);
+    let most = most_in_a_window(&asked.lock().unwrap(), NEARLY);
     assert!(most <= 26, "{most} in a second");
 }

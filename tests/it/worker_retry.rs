@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Request;
-use tidegate::api::integration::RetryMethods;
+use tidegate::api::integration::{IdempotencyKey, RetryMethods};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -310,4 +310,77 @@ async fn after_a_timeout_no_connection_that_lay_idle_is_trusted() {
         "2",
         "one attempt finds out for all of them"
     );
+}
+
+#[tokio::test]
+async fn a_key_that_we_add_is_the_same_in_every_attempt_and_another_for_each_call() {
+    let mut keys = std::collections::BTreeSet::new();
+    for method in ["POST", "PATCH"] {
+        for failure in [|| Reply::from(503), || Reply::Hangup] as [fn() -> Reply; 2] {
+            let provider = failing(2, failure).await;
+            let mut plan = plan(&[provider.url("")]);
+            plan.retries.idempotency_key = IdempotencyKey::Add;
+            let worker = Dataplane::start([plan]);
+            let answer = worker.call(Request::builder().method(method).uri("/"), "body").await;
+            assert_eq!(answer.status(), 200, "{method}");
+            assert!(!answer.headers().contains_key("idempotency-key"));
+            let seen = provider.seen();
+            assert_eq!(seen.len(), 3, "{method}");
+            let key = seen[0].header("idempotency-key").unwrap().to_owned();
+            assert_eq!(key.len(), 36);
+            assert!(
+                seen.iter()
+                    .all(|seen| seen.header("idempotency-key") == Some(&key) && seen.body == "body")
+            );
+            assert!(keys.insert(key), "each call has a key of its own");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_knows_keys_acts_once_however_the_answers_are_lost() {
+    let acted = Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let (book, calls) = (acted.clone(), Arc::new(AtomicUsize::new(0)));
+    // It acts, and two answers of three are lost.
+    let provider = Provider::start(move |seen| {
+        book.lock()
+            .unwrap()
+            .insert(seen.header("idempotency-key").map(ToOwned::to_owned));
+        let lost = calls.fetch_add(1, Ordering::SeqCst) % 3 != 2;
+        async move { if lost { Reply::Hangup } else { Reply::from(200) } }
+    })
+    .await;
+    let mut plan = plan(&[provider.url("")]);
+    plan.retries.idempotency_key = IdempotencyKey::Add;
+    plan.breaker.consecutive_failures = 1000;
+    plan.breaker.minimum_requests = 1000;
+    let worker = Dataplane::start([plan]);
+    for _ in 0..4 {
+        assert_eq!(worker.call(Request::post("/"), "body").await.status(), 200);
+    }
+    assert_eq!(acted.lock().unwrap().len(), 4, "once for each call");
+    assert_eq!(provider.seen().len(), 12);
+}
+
+#[tokio::test]
+async fn a_key_of_the_caller_stays_and_only_a_post_or_patch_gets_one() {
+    let provider = failing(0, || Reply::from(500)).await;
+    let mut plan = plan(&[provider.url("")]);
+    plan.retries.idempotency_key = IdempotencyKey::Add;
+    let worker = Dataplane::start([plan.clone()]);
+    worker
+        .call(Request::post("/").header("idempotency-key", "mine"), "")
+        .await;
+    worker.call(Request::put("/"), "").await;
+    worker.get("/").await;
+    plan.retries.idempotency_key = IdempotencyKey::PassOn;
+    plan.revision += 1;
+    worker.adopt(plan).await;
+    worker.call(Request::post("/"), "").await;
+    let keys: Vec<_> = provider
+        .seen()
+        .iter()
+        .map(|seen| seen.header("idempotency-key").map(ToOwned::to_owned))
+        .collect();
+    assert_eq!(keys, [Some("mine".to_owned()), None, None, None]);
 }

@@ -33,6 +33,12 @@ pub struct Retries {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<RetryMethods>,
 
+    /// What becomes of a POST or PATCH without an `Idempotency-Key` header. `PassOn`: it is sent as it is. `Add`: it gets
+    /// one, a random UUID that is the same in every attempt, and counts as idempotent; for providers that know such keys.
+    /// Defaults to `PassOn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<IdempotencyKey>,
+
     /// `Retry-After` and `RateLimit` headers are obeyed up to this, `0s` to `1h`; beyond it, the answer is passed on.
     /// Defaults to `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +75,17 @@ pub enum RetryMethods {
     Idempotent,
     /// Every request.
     All,
+}
+
+/// What becomes of a POST or PATCH without an `Idempotency-Key`.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(transform = bounds::undescribed)]
+pub enum IdempotencyKey {
+    /// It is sent as it is.
+    #[default]
+    PassOn,
+    /// It gets one.
+    Add,
 }
 
 /// Retries as a share of requests, so that a provider in trouble is not asked several times as much.

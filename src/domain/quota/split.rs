@@ -43,8 +43,10 @@ struct Terms {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Holder {
-    /// What it said or confirmed last; `None` before the first word.
-    said: Option<Option<u32>>,
+    /// It has said what it was told; before that, only what another controller may have told it is known.
+    heard: bool,
+    /// What it said or confirmed last, `None` if it was never told anything.
+    said: Option<u32>,
     /// What it is being told, or was when the connection was lost.
     telling: Option<u32>,
 }
@@ -83,7 +85,8 @@ impl Split {
         if let Some(holder) = self.holders.get_mut(worker)
             && holder.telling.is_none()
         {
-            holder.said = Some(of);
+            holder.heard = true;
+            holder.said = of;
         }
     }
 
@@ -91,10 +94,10 @@ impl Split {
     pub fn tell(&mut self, worker: &str, now: Instant) -> Option<u32> {
         let terms = self.terms?;
         let holder = *self.holders.get(worker)?;
-        let said = holder.said?;
+        let said = holder.said;
         let aim = self.aim(terms);
         let has = said.unwrap_or(0);
-        if holder.telling.is_some() || said == Some(aim) {
+        if !holder.heard || holder.telling.is_some() || said == Some(aim) {
             return None;
         }
         let next = if has > 0 && has < aim {
@@ -120,9 +123,9 @@ impl Split {
         if let Some(holder) = self.holders.get_mut(worker)
             && let Some(telling) = holder.telling.take()
         {
-            let said = holder.said.flatten().unwrap_or(0);
+            let said = holder.said.unwrap_or(0);
             let larger = if part(telling) > part(said) { telling } else { said };
-            holder.said = Some(Some(larger));
+            holder.said = Some(larger);
         }
     }
 
@@ -130,7 +133,8 @@ impl Split {
     pub fn confirm(&mut self, worker: &str, of: u32) {
         if let Some(holder) = self.holders.get_mut(worker) {
             *holder = Holder {
-                said: Some(Some(of)),
+                heard: true,
+                said: Some(of),
                 telling: None,
             };
         }
@@ -169,11 +173,10 @@ impl Split {
 
 impl Holder {
     fn may_hold(self, wanted: u32) -> f64 {
-        let said = match self.said {
-            // Never heard of: what another controller may have told it.
-            None => part(wanted),
-            Some(None) => 0.0,
-            Some(Some(of)) => part(of),
+        let said = if self.heard {
+            self.said.map_or(0.0, part)
+        } else {
+            part(wanted)
         };
         said.max(self.telling.map_or(0.0, part))
     }

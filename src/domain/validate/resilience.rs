@@ -37,6 +37,7 @@ pub fn retries(checks: &mut Checks, spec: Option<&Retries>) -> RetryPlan {
         backoff,
         statuses,
         methods,
+        idempotency_key,
         retry_after_max,
         budget,
     } = spec.cloned().unwrap_or_default();
@@ -66,6 +67,7 @@ pub fn retries(checks: &mut Checks, spec: Option<&Retries>) -> RetryPlan {
         backoff_max: checks.span("spec.retries.backoff.max", backoff.max, bounds::BACKOFF, max_default),
         statuses,
         methods: methods.unwrap_or_default(),
+        idempotency_key: idempotency_key.unwrap_or_default(),
         retry_after_max: checks.span(
             "spec.retries.retryAfterMax",
             retry_after_max,

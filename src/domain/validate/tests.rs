@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::api::integration::{BreakerMode, HealthCheck, Http2, RetryMethods, TlsVersion};
+use crate::api::integration::{BreakerMode, HealthCheck, Http2, IdempotencyKey, RetryMethods, TlsVersion};
 
 mod certificate;
 mod credential;
@@ -92,6 +92,7 @@ fn what_is_not_set_has_the_defaults_of_the_contract() {
             backoff_max: seconds(10),
             statuses: vec![408, 429, 500, 502, 503, 504],
             methods: RetryMethods::Idempotent,
+            idempotency_key: IdempotencyKey::PassOn,
             retry_after_max: seconds(60),
             budget_percent: 20,
             budget_interval: seconds(10),
@@ -301,7 +302,7 @@ fn what_is_set_arrives_where_it_belongs() {
         "{endpoints:?} {timeouts:?} {retries:?} {breaker:?} {rate_limit:?} {concurrency:?} {connections:?} {balance:?} {limits:?} \
          {health_check:?} {replicas} {access:?}"
     );
-    let expected = r#"[EndpointPlan { name: "primary", url: "https://api.example.com/v1", weight: 80, priority: 0 }, EndpointPlan { name: "secondary", url: "https://backup.example.com:8443/", weight: 20, priority: 1 }] TimeoutPlan { connect: 1s, attempt: 2s, request: 20s, idle: 90s } RetryPlan { limit: 4, backoff_base: 100ms, backoff_max: 5s, statuses: [429, 503], methods: All, retry_after_max: 30s, budget_percent: 25, budget_interval: 15s, budget_minimum_per_second: 2 } BreakerPlan { consecutive_failures: 6, failure_percent: 40, window: 40s, minimum_requests: 21, open_for: 31s, max_open_for: 360s, half_open_requests: 2, mode: ForcedClosed } Some(RateLimitPlan { requests: 100, interval: 2s, burst: 21, max_wait: 1.5s, workers: 3 }) ConcurrencyPlan { max_in_flight: 65, max_pending: 257 } ConnectionPlan { max_per_endpoint: 66, idle_timeout: 91s, http2: Never } RoundRobin LimitPlan { request_body: 11534336, response_body: 105906176, headers: 66560 } Some(ProbePlan { interval: 32s, timeout: 11s, unhealthy_threshold: 5, healthy_threshold: 2, path: "/healthz", method: "HEAD", use_credential: false, statuses: [(200, 299), (304, 304)], expression: Some("status < 300") }) 3 ["shop", "billing"]"#;
+    let expected = r#"[EndpointPlan { name: "primary", url: "https://api.example.com/v1", weight: 80, priority: 0 }, EndpointPlan { name: "secondary", url: "https://backup.example.com:8443/", weight: 20, priority: 1 }] TimeoutPlan { connect: 1s, attempt: 2s, request: 20s, idle: 90s } RetryPlan { limit: 4, backoff_base: 100ms, backoff_max: 5s, statuses: [429, 503], methods: All, idempotency_key: Add, retry_after_max: 30s, budget_percent: 25, budget_interval: 15s, budget_minimum_per_second: 2 } BreakerPlan { consecutive_failures: 6, failure_percent: 40, window: 40s, minimum_requests: 21, open_for: 31s, max_open_for: 360s, half_open_requests: 2, mode: ForcedClosed } Some(RateLimitPlan { requests: 100, interval: 2s, burst: 21, max_wait: 1.5s, workers: 3 }) ConcurrencyPlan { max_in_flight: 65, max_pending: 257 } ConnectionPlan { max_per_endpoint: 66, idle_timeout: 91s, http2: Never } RoundRobin LimitPlan { request_body: 11534336, response_body: 105906176, headers: 66560 } Some(ProbePlan { interval: 32s, timeout: 11s, unhealthy_threshold: 5, healthy_threshold: 2, path: "/healthz", method: "HEAD", use_credential: false, statuses: [(200, 299), (304, 304)], expression: Some("status < 300") }) 3 ["shop", "billing"]"#;
     assert_eq!(text, expected);
     assert_eq!(tls.server_name.as_deref(), Some("api.example.com"));
     assert_eq!(tls.min_version, Some(TlsVersion::V1_3));

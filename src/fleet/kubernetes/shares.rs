@@ -100,7 +100,7 @@ pub async fn until_news(shares: &mut watch::Receiver<Split>) {
     tokio::select! {
         changed = shares.changed() => if changed.is_err() {
             // The Integration and its workers are gone; so is this one in a moment.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         },
         () = later => {}
     }

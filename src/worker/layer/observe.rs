@@ -68,6 +68,11 @@ impl std::fmt::Display for RequestId {
     }
 }
 
+/// A new random UUID (RFC 9562 5.4).
+pub fn random_uuid() -> String {
+    RequestId::Ours(rand::random()).to_string()
+}
+
 /// As a random UUID is written (RFC 9562 5.4).
 fn write_uuid(f: &mut std::fmt::Formatter<'_>, random: u128) -> std::fmt::Result {
     let number = (random & !(0xf << 76) & !(0b11 << 62)) | (4 << 76) | (0b10 << 62);

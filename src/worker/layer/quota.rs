@@ -153,7 +153,7 @@ pub async fn changed(share: &mut Option<Share>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// One that stands in line, until it is dropped.

@@ -144,7 +144,7 @@ fn reason(ending: Ending) -> RetryReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::integration::RetryMethods;
+    use crate::api::integration::{IdempotencyKey, RetryMethods};
     use crate::domain::key::Key;
     use http::StatusCode;
 
@@ -155,6 +155,7 @@ mod tests {
             backoff_max: Duration::from_secs(1),
             statuses: vec![503],
             methods: RetryMethods::Idempotent,
+            idempotency_key: IdempotencyKey::PassOn,
             retry_after_max: Duration::from_secs(5),
             budget_percent: 0,
             budget_interval: Duration::from_secs(10),

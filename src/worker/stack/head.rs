@@ -2,17 +2,19 @@
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Stack;
+use crate::api::integration::IdempotencyKey;
 use crate::worker::body::outgoing::{Outgoing, Source};
 use crate::worker::credential::Credential;
 use crate::worker::endpoint::Endpoint;
 use crate::worker::hop;
 use crate::worker::layer::authenticate::authenticate;
+use crate::worker::layer::observe::random_uuid;
 use crate::worker::problem::Failure;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -55,7 +57,16 @@ impl Stack {
             // hyper says again how long the body is, from the body itself.
             head.headers.remove(CONTENT_LENGTH);
         }
-        let has_key = head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        let mut has_key = head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        if !has_key
+            && self.plan.retries.idempotency_key == IdempotencyKey::Add
+            && [Method::POST, Method::PATCH].contains(&head.method)
+            && let Ok(key) = HeaderValue::try_from(random_uuid())
+        {
+            // Set here, above all attempts, so that it is the same in each.
+            head.headers.insert(IDEMPOTENCY_KEY, key);
+            has_key = true;
+        }
         let refusable = self.endpoints.iter().any(|endpoint| endpoint.pool().may_speak_http2());
         // A request that is answered 401 may be sent again whatever its method: the provider has not acted.
         let keep = self.retries.may_repeat(&head.method, has_key, refusable) || self.may_renew();

@@ -364,6 +364,11 @@ pub const INTEGRATIONS: &[Bad] = &[
         "supported values: \"Automatic\", \"ForcedOpen\", \"ForcedClosed\"",
     ),
     bad(
+        "spec: {retries: {idempotencyKey: Always}}",
+        "spec.retries.idempotencyKey",
+        "supported values: \"PassOn\", \"Add\"",
+    ),
+    bad(
         "spec: {rateLimit: {requests: 0}}",
         "spec.rateLimit.requests",
         "should be greater than or equal to 1",

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use tidegate::api::integration::{BalancePolicy, BreakerMode, CircuitState, Http2, Protocol, RetryMethods};
+use tidegate::api::integration::{
+    BalancePolicy, BreakerMode, CircuitState, Http2, IdempotencyKey, Protocol, RetryMethods,
+};
 use tidegate::domain::health::{CredentialReport, EndpointReport, Report};
 use tidegate::domain::key::Key;
 use tidegate::domain::plan::*;
@@ -56,6 +58,7 @@ pub fn plan(urls: &[String]) -> Plan {
             backoff_max: Duration::from_millis(5),
             statuses: vec![408, 429, 500, 502, 503, 504],
             methods: RetryMethods::Idempotent,
+            idempotency_key: IdempotencyKey::PassOn,
             retry_after_max: Duration::from_secs(60),
             budget_percent: 20,
             budget_interval: Duration::from_secs(10),
