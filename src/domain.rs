@@ -21,3 +21,4 @@ pub mod rotation;
 pub mod secret;
 pub mod status;
 pub mod validate;
+pub mod websocket;

@@ -45,6 +45,7 @@ pub mod source;
 pub mod stack;
 pub mod standing;
 pub mod table;
+pub mod websocket;
 pub mod wire;
 
 /// The plans a worker serves, by Integration.

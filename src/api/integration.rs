@@ -68,9 +68,10 @@ pub use workers::*;
     validation = bounds::RATE_FOR_WORKERS
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::WEBSOCKET_PROBE, validation = bounds::WEBSOCKET_HTTP2)]
 pub struct IntegrationSpec {
-    /// What is spoken to the provider. `HTTP` is HTTP/1.1 or HTTP/2, in cleartext or over TLS. Must not change once
-    /// set. Defaults to `HTTP`.
+    /// What is spoken to the provider. `HTTP` is HTTP/1.1 or HTTP/2, in cleartext or over TLS. `WebSocket` is RFC 6455;
+    /// endpoints keep their `http` or `https` URLs. Must not change once set. Defaults to `HTTP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "HTTP"))]
     #[x_kube(validation = bounds::PROTOCOL_STAYS)]
@@ -155,6 +156,8 @@ pub enum Protocol {
     /// HTTP/1.1 or HTTP/2, in cleartext or over TLS.
     #[default]
     HTTP,
+    /// RFC 6455, opened by an HTTP/1.1 handshake.
+    WebSocket,
 }
 
 /// One place where the provider answers.

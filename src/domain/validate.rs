@@ -24,6 +24,7 @@ mod integration;
 mod probe;
 mod resilience;
 mod trust;
+mod websocket;
 
 /// Data of a Secret or ConfigMap; `None` where the bytes are not UTF-8.
 pub type Values = BTreeMap<String, Option<SecretValue>>;

@@ -6,12 +6,13 @@
 //! stuck; hyper's own header timeout is left off because it also runs between requests, where the bound is another. And
 //! a connection that we close is read from for a moment longer: closing a socket with unread bytes in it resets it,
 //! and the caller would never see the 400 or 413 that explains why. What hyper refuses before it is a request it answers
-//! itself, without a problem document; it is told of like any other request.
+//! itself, without a problem document; it is told of like any other request. A connection that became one of WebSocket
+//! leaves hyper with its 101, and goes on in the same task.
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::Broken;
 use super::framing::Framing;
 use super::reading::{Reading, Watched};
+use super::websocket::Handover;
 use super::wire::{Patience, Verdict, Vitals, Wire};
 
 /// How an HTTP/2 connection begins (RFC 9113 3.4).
@@ -73,13 +75,21 @@ pub async fn serve<A, F, B>(
     let Ok(Ok((first, is_http2))) = first else { return };
     let vitals = Arc::new(Vitals::default());
     let reading = Reading::default();
+    let handed_over = Arc::new(OnceLock::new());
     let service = {
-        let (vitals, reading) = (vitals.clone(), reading.clone());
+        let (vitals, reading, handed_over) = (vitals.clone(), reading.clone(), handed_over.clone());
         service_fn(move |request| {
             let under_way = vitals.begin();
             let (answered, reading) = (answer(request), reading.clone());
+            let (vitals, handed_over) = (vitals.clone(), handed_over.clone());
             async move {
                 let mut response = answered.await;
+                if let Some(handover) = response.extensions_mut().remove::<Handover>()
+                    && handed_over.set(handover).is_ok()
+                {
+                    // From here on, and before the caller has seen the answer.
+                    vitals.hand_over();
+                }
                 if is_http2 {
                     response.headers_mut().remove(CONNECTION);
                 }
@@ -107,10 +117,19 @@ pub async fn serve<A, F, B>(
         let mut connection = http1_builder(bounds()).serve_connection(wire, service);
         let finish = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
         if let Some(ended) = watch(Pin::new(&mut connection), look, &stop, finish).await {
+            let parts = connection.into_parts();
+            let wire = parts.io.into_inner();
+            match handed_over.get().and_then(Handover::take) {
+                Some(begin) if ended.is_ok() && !wire.is_refused() => {
+                    begin(wire.into_socket(), parts.read_buf, stop).await;
+                    return;
+                }
+                _ => {}
+            }
             if let Some(status) = ended.err().as_ref().and_then(refusal) {
                 refused(status);
             }
-            linger(connection.into_parts().io.into_inner().into_socket()).await;
+            linger(wire.into_socket()).await;
         }
     }
 }

@@ -280,7 +280,8 @@ impl Pool {
             .await
             .map_err(SendError::Sent)?;
         // What becomes of it is told to the request it carries; idle, nobody needs to know.
-        tokio::spawn(async move { drop(connection.await) });
+        // With upgrades, which nobody takes unless the protocol is WebSocket.
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
         Ok(sender)
     }
 

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::api::integration::HealthReason;
+use crate::api::integration::{HealthReason, Protocol};
 use crate::domain::plan::ProbePlan;
 use crate::domain::probing::Finding;
 
@@ -31,6 +31,8 @@ use super::layer::authenticate::authenticate;
 use super::layer::fault::Unanswered;
 use super::pool::alone::Alone;
 use super::stack::Stack;
+
+mod websocket;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
 
@@ -100,8 +102,11 @@ async fn probe(
         Err(message) => return bad(HealthReason::ProbeFailed, message),
     };
     let method = request.method().clone();
+    let handshake = (stack.plan.protocol == Protocol::WebSocket).then(|| request.headers().clone());
     let Alone {
-        response, certificate, ..
+        mut response,
+        certificate,
+        ..
     } = match endpoint.pool().send_alone(request).await {
         Ok(answered) => answered,
         Err(error) => {
@@ -124,6 +129,11 @@ async fn probe(
         .any(|(first, last)| (*first..=*last).contains(&code))
     {
         return bad(HealthReason::UnexpectedStatus, format!("answered with status {code}"));
+    }
+    if let (Some(asked), StatusCode::SWITCHING_PROTOCOLS) = (&handshake, status)
+        && let Err(why) = websocket::check(asked, &mut response).await
+    {
+        return bad(HealthReason::ProbeFailed, why);
     }
     match expression {
         None => Finding::Good,
@@ -165,6 +175,9 @@ fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<O
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, AGENT);
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    if stack.plan.protocol == Protocol::WebSocket {
+        websocket::ask(&mut headers);
+    }
     // The connection shows a certificate whether or not the request carries a credential.
     let now = Instant::now();
     let needed = endpoint

@@ -50,6 +50,7 @@ mod head;
 mod notes;
 mod renew;
 mod reply;
+mod websocket;
 
 /// The layers of one plan.
 #[derive(Debug)]
@@ -82,10 +83,11 @@ impl Stack {
         // OBSERVE is outermost: it measures what every other layer rejects, and cannot see what the innermost puts in.
         let mut call = Call::begin(&request, Some(self.metrics.clone()));
         match self.reply(&mut call, request).await {
+            Ok((reply, place)) if reply.opens_websocket() => reply.open_websocket(call, place),
             Ok((reply, place)) => reply.pass_on(call, place),
             // RESCUE stands right below: an error of whatever layer becomes an answer here and nowhere else, and is
             // measured like any other answer.
-            Err(failure) => rescue(call, &failure),
+            Err(failure) => self.refuse_handshake(rescue(call, &failure)),
         }
     }
 
@@ -270,6 +272,7 @@ impl Stack {
         if response.body().size_hint().lower() > limit {
             return Err(Unanswered::too_large("the body of the provider's answer", limit));
         }
+        self.check_handshake(asked, &response)?;
         Ok((response.map(Resumed::from), lease))
     }
 

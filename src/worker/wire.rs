@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -49,10 +49,18 @@ impl<S> Wire<S> {
         self.socket
     }
 
+    /// Whether what came in was ambiguous, so that nothing that followed was passed on.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     fn inspect(&mut self, buffer: &mut ReadBuf<'_>, from: usize) {
         let Some(framing) = &mut self.framing else {
             return;
         };
+        if self.vitals.is_handed_over() {
+            return;
+        }
         if let Err(end) = framing.read(&mut buffer.filled_mut()[from..]) {
             buffer.set_filled(from + end);
             self.refused = true;
@@ -131,6 +139,8 @@ pub struct Vitals {
     /// Since when the peer does not take what is written; milliseconds after `start` plus 1, 0 while it does.
     stalled: AtomicU64,
     under_way: AtomicU32,
+    /// What follows is not HTTP any more.
+    handed_over: AtomicBool,
 }
 
 /// What to do about a connection.
@@ -162,6 +172,7 @@ impl Default for Vitals {
             changed: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
+            handed_over: AtomicBool::new(false),
         }
     }
 }
@@ -183,6 +194,15 @@ impl Vitals {
         } else if self.stalled.load(Ordering::Relaxed) == 0 {
             self.stalled.store(self.milliseconds() + 1, Ordering::Relaxed);
         }
+    }
+
+    /// The answer that is written next makes the connection one of another protocol.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
+    }
+
+    fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
     }
 
     /// A request begins; it ends when the guard is dropped.

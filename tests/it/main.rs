@@ -28,6 +28,7 @@ mod run;
 mod run_issued;
 mod support;
 mod tidy;
+mod websocket;
 mod worker;
 mod worker_certificate;
 mod worker_crowd;

@@ -8,6 +8,7 @@ pub mod frames;
 pub mod loopback;
 pub mod manifests;
 pub mod memory;
+pub mod npm;
 pub mod program;
 pub mod provider;
 pub mod sample;

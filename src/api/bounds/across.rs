@@ -4,9 +4,11 @@ use super::Across;
 
 mod credential;
 mod rotation;
+mod websocket;
 
 pub use credential::*;
 pub use rotation::*;
+pub use websocket::*;
 
 /// `timeouts`.
 pub const ATTEMPT_WITHIN_REQUEST: Across = Across {

@@ -71,7 +71,8 @@ pub enum ProbeMethod {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Expectation {
-    /// Statuses such as `204` and inclusive ranges such as `200-299`, at most 16. Defaults to `200-299`.
+    /// Statuses such as `204` and inclusive ranges such as `200-299`, at most 16. Defaults to `200-299`, with
+    /// `protocol: WebSocket` to `101`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), transform = bounds::Each(bounds::STATUS_RANGE))]
     #[x_kube(merge_strategy = ListMerge::Set)]

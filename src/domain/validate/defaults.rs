@@ -49,6 +49,8 @@ pub const UNHEALTHY_THRESHOLD: u32 = 3;
 pub const HEALTHY_THRESHOLD: u32 = 1;
 pub const PROBE_PATH: &str = "/";
 pub const PROBE_STATUSES: (u16, u16) = (200, 299);
+/// A probe that is a handshake is to open a connection.
+pub const WEBSOCKET_STATUSES: (u16, u16) = (101, 101);
 pub const USE_CREDENTIAL: bool = true;
 
 pub const REPLICAS: u32 = 2;

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::checks::Checks;
-use super::{Accepted, CredentialFound, Problem, References, defaults, probe, resilience, trust};
+use super::{Accepted, CredentialFound, Problem, References, defaults, probe, resilience, trust, websocket};
 use crate::api::ANNOTATION_RESET_CIRCUIT;
 use crate::api::bounds;
 use crate::api::integration::{Access, CredentialRef, Endpoint, Integration, IntegrationSpec, Resources, Workers};
@@ -52,6 +52,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
     let connections = resilience::connections(&mut checks, connections.as_ref());
     let limits = resilience::limits(&mut checks, limits.as_ref());
     let health_check = health_check.as_ref().map(|spec| probe::check(&mut checks, spec));
+    let health_check = websocket::check(&mut checks, &object.spec, health_check);
     let replicas = check_workers(&mut checks, workers.as_ref());
     let rate_limit = rate_limit
         .as_ref()

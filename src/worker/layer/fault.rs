@@ -76,6 +76,12 @@ impl Unanswered {
         Self::nothing(None, failure)
     }
 
+    /// The provider answered something that is not the protocol.
+    pub fn protocol(detail: &'static str) -> Self {
+        let failure = Failure::UpstreamProtocol { detail: detail.into() };
+        Self::fault(Fault::Protocol, failure, HealthReason::TrafficFailed)
+    }
+
     /// The answer's head says that the answer is too large. The provider works: the bound is ours.
     pub fn too_large(what: &'static str, limit: u64) -> Self {
         let failure = Failure::ResponseTooLarge { what, limit };

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::telemetry::worker_metrics::{IntegrationMetrics, RequestMetrics};
 use crate::worker::body::answer::Ended;
 use crate::worker::endpoint::Endpoint;
+use crate::worker::websocket::relay;
 
 /// Header by which callers name a request of theirs.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -137,12 +138,17 @@ impl Call {
             Ended::Broken(_) => "cut",
             Ended::Dropped => "cancelled",
         };
-        self.tell(outcome, bytes);
+        self.tell(outcome, bytes, None);
+    }
+
+    /// The WebSocket connection that the call opened has ended.
+    pub fn closed(mut self, ended: &relay::Ended) {
+        self.tell(ended.end.outcome(), ended.from_provider, Some(ended));
     }
 
     /// The call was answered with a problem.
     pub fn refused(mut self, slug: &'static str) {
-        self.tell(slug, 0);
+        self.tell(slug, 0, None);
     }
 
     /// An attempt is over, at debug: `what` is a status or a fault.
@@ -171,7 +177,7 @@ impl Call {
         );
     }
 
-    fn tell(&mut self, outcome: &'static str, bytes: u64) {
+    fn tell(&mut self, outcome: &'static str, bytes: u64, websocket: Option<&relay::Ended>) {
         self.told = true;
         self.requests(|requests| requests.count(self.status, outcome));
         let key = self.metrics.as_ref().map(|metrics| metrics.key());
@@ -187,6 +193,9 @@ impl Call {
             outcome,
             attempts = self.attempts,
             bytes,
+            bytes_from_caller = websocket.map(|ended| ended.from_caller),
+            close_code = websocket.map(|ended| ended.code),
+            close_reason = websocket.map(|ended| tracing::field::debug(ended.end)),
             head_ms = self.head_after.map_or(0.0, milliseconds),
             duration_ms = milliseconds(self.started.elapsed()),
             "request",
@@ -226,7 +235,7 @@ impl Drop for Call {
             metrics.in_flight.dec();
         }
         if !self.told {
-            self.tell("cancelled", 0);
+            self.tell("cancelled", 0, None);
         }
     }
 }

@@ -47,10 +47,14 @@ impl Stack {
                 limit: limits.request_body,
             });
         }
+        let handshake = self.handshake(&request)?;
         available(&self.credentials)?;
         let (mut head, body) = request.into_parts();
         hop::strip(&mut head.headers);
         head.headers.remove(HOST);
+        if let Some(handshake) = handshake {
+            handshake.put(&mut head.headers);
+        }
         // What waits for it is answered by hyper as soon as the body is read.
         head.headers.remove(EXPECT);
         if !body.is_end_stream() {

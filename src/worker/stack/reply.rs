@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::response::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
 
@@ -49,18 +50,7 @@ impl Reply {
         // The stack that asked, which a call that goes on with a newer credential did not begin in.
         let stack = load.stack.clone();
         let (mut head, body) = response.into_parts();
-        hop::strip(&mut head.headers);
-        let sent = endpoint
-            .credentials()
-            .iter()
-            .filter_map(|index| stack.credentials.get(*index));
-        withdraw(&mut head.headers, sent);
-        head.headers.remove(TIDEGATE_ERROR);
-        head.headers.insert(ATTEMPTS, HeaderValue::from(call.attempts));
-        if let Ok(name) = HeaderValue::from_str(endpoint.name()) {
-            head.headers.insert(ENDPOINT, name);
-        }
-        head.extensions = http::Extensions::new();
+        dress(&mut head, &stack, &endpoint, &call);
         call.answered(head.status);
         call.endpoint = Some(endpoint);
         let end = Finish {
@@ -73,6 +63,22 @@ impl Reply {
         let (limit, idle) = (stack.plan.limits.response_body, stack.plan.timeouts.idle);
         Response::from_parts(head, Answer::provider(body, limit, idle, end))
     }
+}
+
+/// Makes the head of the provider's answer that of ours.
+pub(super) fn dress(head: &mut Parts, stack: &Stack, endpoint: &Endpoint, call: &Call) {
+    hop::strip(&mut head.headers);
+    let sent = endpoint
+        .credentials()
+        .iter()
+        .filter_map(|index| stack.credentials.get(*index));
+    withdraw(&mut head.headers, sent);
+    head.headers.remove(TIDEGATE_ERROR);
+    head.headers.insert(ATTEMPTS, HeaderValue::from(call.attempts));
+    if let Ok(name) = HeaderValue::from_str(endpoint.name()) {
+        head.headers.insert(ENDPOINT, name);
+    }
+    head.extensions = http::Extensions::new();
 }
 
 /// The answer to a call that failed.
@@ -99,7 +105,7 @@ impl Reply {
 /// Counts a request as under way at an endpoint until it is dropped.
 #[derive(Debug)]
 pub struct Load {
-    stack: Arc<Stack>,
+    pub(super) stack: Arc<Stack>,
     index: usize,
     latency: Option<Duration>,
     ended: bool,

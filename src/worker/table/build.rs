@@ -7,6 +7,7 @@ use http::uri::Scheme;
 use tokio::sync::watch;
 
 use super::UnusablePlan;
+use crate::api::integration::{Http2, Protocol};
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::Settings as BreakerSettings;
 use crate::domain::hosts::HostPattern;
@@ -176,7 +177,11 @@ fn identity(plan: &Plan, address: &Address) -> pool::Identity {
         port: address.port,
         tls: secured.then(|| plan.tls.clone()),
         certificate: certificate(&plan.credentials, address),
-        http2: plan.connections.http2,
+        // A handshake is one of HTTP/1.1 (RFC 6455 4.1).
+        http2: match plan.protocol {
+            Protocol::WebSocket => Http2::Never,
+            Protocol::HTTP => plan.connections.http2,
+        },
         denied: plan.denied.clone(),
         bounds: pool::Bounds {
             max: plan.connections.max_per_endpoint,

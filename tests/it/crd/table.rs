@@ -42,6 +42,16 @@ pub const INTEGRATIONS: &[Bad] = &[
         NAME,
     ),
     bad("spec: {protocol: GRPC}", "spec.protocol", "supported values: \"HTTP\""),
+    bad(
+        "spec: {protocol: WebSocket, connections: null, healthCheck: {method: HEAD}}",
+        "spec.healthCheck.method",
+        "must be 'GET' when `protocol` is 'WebSocket'",
+    ),
+    bad(
+        "spec: {protocol: WebSocket, healthCheck: null, connections: {http2: Auto}}",
+        "spec.connections.http2",
+        "must be 'Never' or absent when `protocol` is 'WebSocket'",
+    ),
     bad("spec: {protocol: http}", "spec.protocol", "supported values: \"HTTP\""),
     bad("spec: {endpoints: null}", "spec.endpoints", "Required value"),
     bad(
@@ -682,6 +692,8 @@ pub const GOOD_INTEGRATIONS: &[&str] = &[
     "spec: {retries: {limit: 0, statuses: [], backoff: {base: 5s}}}",
     "spec: {workers: {replicas: 0}}",
     "spec: {healthCheck: {path: '/a/b;c=d/~e', expect: {statuses: ['204', '200-200']}}}",
+    "spec: {protocol: WebSocket, healthCheck: {method: GET, expect: {statuses: ['101']}}}",
+    "spec: {protocol: WebSocket, connections: null, healthCheck: null}",
     "spec: {limits: {requestBody: '1', responseBody: 1024Gi, headers: 64k}}",
     "spec: {circuitBreaker: {mode: ForcedOpen, openFor: 100ms}}",
     "spec: {credentialRefs: [{name: a.b.c}, {name: b}]}",

@@ -14,9 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::*;
 use crate::net::tls::{authority, issue};
-
-/// How long an installation may take.
-const INSTALLING: Duration = Duration::from_secs(240);
+use crate::support::npm;
 
 /// It ends when this is dropped.
 pub struct Issuer {
@@ -101,47 +99,6 @@ fn source(name: &str) -> PathBuf {
 /// The directory that has the packages of the lock file; installs them first if need be.
 async fn packages() -> Result<PathBuf, String> {
     static INSTALLED: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
+    let install = || async { npm::installed("oidc", &source("")).await };
     INSTALLED.get_or_init(install).await.clone()
-}
-
-async fn install() -> Result<PathBuf, String> {
-    let lock = std::fs::read(source("package-lock.json")).unwrap();
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &lock);
-    let hash = u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap());
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = variable("TIDEGATE_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("tidegate")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/tidegate")))
-        .ok_or("neither TIDEGATE_CACHE nor HOME is set")?;
-    let place = cache.join(format!("oidc-{hash:016x}"));
-    succeeds(Command::new("node").arg("--version")).await?;
-    if place.is_dir() {
-        return Ok(place);
-    }
-    std::fs::create_dir_all(&cache).map_err(|error| error.to_string())?;
-    // Elsewhere first: what is half done never stands where whole things are looked for.
-    let fresh = tempfile::tempdir_in(&cache).map_err(|error| error.to_string())?;
-    for name in ["package.json", "package-lock.json"] {
-        std::fs::copy(source(name), fresh.path().join(name)).map_err(|error| error.to_string())?;
-    }
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
-    succeeds(npm.current_dir(fresh.path())).await?;
-    // Somebody else may have been faster; theirs is as good.
-    let renamed = std::fs::rename(fresh.path(), &place);
-    if place.is_dir() {
-        return Ok(place);
-    }
-    renamed.map(|()| place).map_err(|error| error.to_string())
-}
-
-async fn succeeds(command: &mut Command) -> Result<(), String> {
-    let name = command.as_std().get_program().display().to_string();
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(INSTALLING, command.output()).await {
-        Ok(Ok(output)) if output.status.success() => Ok(()),
-        Ok(Ok(output)) => Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr))),
-        Ok(Err(error)) => Err(format!("{name}: {error}")),
-        Err(_) => Err(format!("{name} took too long")),
-    }
 }
