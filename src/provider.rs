@@ -26,6 +26,7 @@ pub mod generated;
 pub mod jwt;
 pub mod lookup;
 pub mod oauth2;
+mod order;
 pub mod pace;
 pub mod private_key;
 pub mod steps;
@@ -235,15 +236,22 @@ impl Providers {
             steps::set(exchange, order, &minted).await?;
             return Ok(minted);
         }
-        let mut fill = |bytes: &mut [u8]| rand::fill(bytes);
-        // These take a millisecond, and a new RSA key a few tenths of a second, once in weeks.
-        if spec.jwt.is_some() {
-            jwt::issue(order, &mut fill)
-        } else if spec.certificate.is_some() {
-            certificate::issue(order, &mut fill)
-        } else {
-            generated::issue(order)
+        if spec.jwt.is_none() && spec.certificate.is_none() {
+            return generated::issue(order);
         }
+        // A new RSA key takes seconds now and then, and everything else would wait for it here.
+        let owned = order::Owned::of(order);
+        let made = tokio::task::spawn_blocking(move || {
+            let mut fill = |bytes: &mut [u8]| rand::fill(bytes);
+            let order = owned.order();
+            if order.spec.jwt.is_some() {
+                jwt::issue(&order, &mut fill)
+            } else {
+                certificate::issue(&order, &mut fill)
+            }
+        });
+        made.await
+            .unwrap_or_else(|_| Err(lookup::failed("the value could not be made; it is tried again")))
     }
 
     /// Tries a value.

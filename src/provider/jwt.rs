@@ -93,6 +93,9 @@ fn with_key_of_ours(
     };
     let stored = order.current.and_then(|current| current.values.get(KEYS));
     let mut keys = stored.and_then(Keys::read).unwrap_or_default();
+    if let Some(record) = order.current.map(|current| current.record) {
+        keys.published(record.issued, record.published);
+    }
     let Advance { add, signer, drop } = advance(&keys.keys, order.now, wanted);
     keys.keys.retain(|key| !drop.contains(&key.kid));
     let mut signs = match signer {

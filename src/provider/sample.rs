@@ -87,6 +87,7 @@ impl Sample {
             sources: String::new(),
             id,
             issued,
+            published: None,
             not_before,
             not_after,
             requested: None,

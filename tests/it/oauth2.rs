@@ -111,6 +111,7 @@ fn record(attempt: &Attempt, minted: &Minted) -> Record {
         sources: attempt.sources.clone(),
         id: None,
         issued: minted.issued,
+        published: None,
         not_before: None,
         not_after: minted.not_after,
         requested: None,

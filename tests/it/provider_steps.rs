@@ -80,6 +80,7 @@ impl Case {
             sources: String::new(),
             id,
             issued: now,
+            published: None,
             not_before: None,
             not_after: None,
             requested: None,

@@ -29,6 +29,9 @@ pub struct Record {
     pub id: Option<String>,
     /// When it was issued.
     pub issued: Timestamp,
+    /// When it came in use: when this was written with it for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Timestamp>,
     /// When it begins to be valid, where that is known.
     pub not_before: Option<Timestamp>,
     /// When it ceases to be valid, where that is known.

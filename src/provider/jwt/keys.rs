@@ -158,6 +158,18 @@ impl Keys {
         (keys.keys.len() <= KEYS_MAX && keys.keys.iter().all(whole)).then_some(keys)
     }
 
+    /// The keys that were made with the value that was issued then were published at that time, which may be much later: one
+    /// that waits does so from then on, since nobody could read it before.
+    pub fn published(&mut self, issued: Timestamp, published: Option<Timestamp>) {
+        // A value's time of issue is in whole seconds, and its keys are made after it.
+        for key in self.keys.iter_mut().filter(|key| key.created >= issued) {
+            let late = published.and_then(|at| Duration::try_from(at.duration_since(key.created)).ok());
+            if let Some(late) = late.filter(|_| key.signs_from > key.created) {
+                key.signs_from = later(key.signs_from, late);
+            }
+        }
+    }
+
     /// The public keys as a JWK set (RFC 7517, 5), for those who verify. A shared key is not in it.
     pub fn public(&self) -> serde_json::Value {
         let jwk = |key: &Key| {

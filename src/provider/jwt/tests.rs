@@ -367,3 +367,26 @@ fn named_are_the_secrets_that_are_read() {
     assert_eq!(of(&with_key("ES256", EC)), ["signing".to_owned()].into());
     assert!(of(&generated("ES256")).is_empty());
 }
+
+#[test]
+fn a_key_that_was_published_late_signs_late() {
+    let hours = jiff::SignedDuration::from_hours;
+    let mut sample = generated("EdDSA");
+    let start = sample.now;
+    let first = issued(&sample);
+    let old = kid(&first);
+    sample.publish(first, Reason::Requested);
+    let second = issued(&sample);
+    sample.publish(second, Reason::NearingExpiry);
+    // The API server was away for 3 hours between the two.
+    sample.current.as_mut().unwrap().0.published = Some(start + hours(3));
+    sample.now = start + hours(3) + jiff::SignedDuration::from_mins(30);
+    let third = issued(&sample);
+    assert_eq!(kid(&third), old, "nobody who verifies can have the new one yet");
+    sample.publish(third, Reason::NearingExpiry);
+    sample.current.as_mut().unwrap().0.published = Some(sample.now);
+    sample.now = start + hours(4) - jiff::SignedDuration::from_secs(1);
+    assert_eq!(kid(&issued(&sample)), old);
+    sample.now = start + hours(4);
+    assert_ne!(kid(&issued(&sample)), old);
+}

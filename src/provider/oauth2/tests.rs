@@ -115,6 +115,7 @@ fn record(sources: &str) -> Record {
         sources: sources.to_owned(),
         id: None,
         issued: now(),
+        published: None,
         not_before: None,
         not_after: None,
         requested: None,
