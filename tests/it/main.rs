@@ -14,6 +14,7 @@ mod control;
 mod controller;
 mod crd;
 mod credential_attacks;
+mod credential_edits;
 mod credentials_on_api_server;
 mod docs;
 mod faults;

@@ -42,6 +42,7 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
 ) -> Result<Option<Duration>, ReconcileError> {
     let stored = credential.status.clone().unwrap_or_default();
     let mut scene = Scene::look(context, &key, credential).await?;
+    let first = scene.first_since(&stored, context.now());
     let next = decide(context, &scene, &stored);
     let taken = step::take(context, &mut scene, &next).await;
     let revision = scene
@@ -51,7 +52,7 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
         .then_some(scene.current.revision)
         .or(stored.revision);
     let consumers = consumers(context, &key, &stored, revision);
-    let mut issuing = report::issuing::Issuing::of(&scene, &next);
+    let mut issuing = report::issuing::Issuing::of(&scene, &next, first);
     if let Err(ReconcileError::Cluster(error)) = &taken {
         issuing.refused(error, context.now());
     }
@@ -161,6 +162,7 @@ fn decide<C: Cluster, F: Fleet>(
             // Where there is a first value, an issued Secret that is removed is not issued again by itself, and what the
             // status tells may be an edit of the first value, which is no issue.
             last: stored.last_rotation_time.filter(|_| !scene.policy.has_first),
+            first: scene.first_since(stored, (context.settings.clock)()),
             sources: &scene.fingerprint,
             rotate: rotate.as_deref(),
             handled,

@@ -98,7 +98,10 @@ fn compose(
                 issued.and_then(|issued| issued.issued)
             }
             (Some(before), Some(revision)) if before != revision => Some(now),
-            _ => stored.last_rotation_time,
+            // The interval of a first value, which somebody else wrote, counts from when it was taken up.
+            _ => stored
+                .last_rotation_time
+                .or_else(|| issued.filter(|it| it.first && findings.revision.is_some()).map(|_| now)),
         },
         consumers: listed(findings),
         handled: handled(credential, stored.handled.as_ref(), issued),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::credential::{Credential, CredentialSpec, SecretKeyRef};
+use crate::api::credential::{Credential, CredentialSpec, CredentialStatus, SecretKeyRef};
 use crate::cluster::{Cluster, ClusterError, Held};
 use crate::controller::Context;
 use crate::controller::references::{Source, User};
@@ -125,6 +125,12 @@ impl Scene {
         self.issued
             .as_ref()
             .is_some_and(|issued| validate::issued(&self.credential.spec, &issued.values).is_ok())
+    }
+
+    /// Since when the first value is in use, which somebody else wrote; from `now` on, if nobody has written that down.
+    pub fn first_since(&self, stored: &CredentialStatus, now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        let first = self.record.is_none() && !self.current.issued && self.current.material.is_ok();
+        first.then(|| stored.last_rotation_time.unwrap_or(now))
     }
 
     /// What a provider is told of `attempt`.

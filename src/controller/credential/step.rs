@@ -147,7 +147,7 @@ async fn publish<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scen
     let Some((attempt, minted)) = scene.attempt.clone().and_then(|it| Some((it.clone(), it.minted?))) else {
         return Ok(done());
     };
-    let keep = published(scene, &attempt, &minted);
+    let keep = published(scene, &attempt, &minted, (context.settings.clock)());
     context.cluster.keep(&keep, scene.issued.as_ref()).await?;
     crate::telemetry::controller_metrics::rotated(&scene.key, "success");
     let note = format!("revision {} is in use ({})", attempt.revision, attempt.reason.as_str());
@@ -171,7 +171,7 @@ async fn publish<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scen
 }
 
 /// The issued Secret with `minted` in use.
-fn published(scene: &Scene, attempt: &Attempt, minted: &Minted) -> Keep {
+fn published(scene: &Scene, attempt: &Attempt, minted: &Minted, now: Timestamp) -> Keep {
     let before = scene.record.as_ref();
     let mut values = minted.values.clone();
     let mut previous = None;
@@ -219,6 +219,7 @@ fn published(scene: &Scene, attempt: &Attempt, minted: &Minted) -> Keep {
         sources: attempt.sources.clone(),
         id: minted.id.clone(),
         issued: minted.issued,
+        published: Some(now),
         not_before: minted.not_before,
         not_after: minted.not_after,
         requested: attempt
@@ -285,6 +286,8 @@ async fn lose<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scene) 
         times: attempt.failed.map_or(1, |failed| failed.times + 1),
         last: (context.settings.clock)(),
         next: Timestamp::MAX,
+        owed: None,
+        whole: Some(scene.policy.whole.clone()),
         reason: reason.into(),
         message: message.into(),
         permanent: true,

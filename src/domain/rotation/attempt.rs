@@ -93,6 +93,12 @@ pub struct Failed {
     pub last: Timestamp,
     /// When it is tried again.
     pub next: Timestamp,
+    /// Until when calls that were refused for good are paid for: they come no more often than those that succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed: Option<Timestamp>,
+    /// The whole spec that it failed with, as a hash: any edit ends a wait for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<String>,
     /// Reason of the condition: `IssueFailed`, `InvalidSpec`, `ReauthorizationRequired`, …
     pub reason: String,
     /// What failed and what can be done; never a value, a header or a body.

@@ -14,11 +14,14 @@ mod previous;
 pub use super::cap::{cost, pay, pay_again};
 use due::{due, earliest, is_from_the_future, soonest};
 
-/// No call to a provider takes longer; whoever made one that is older is not waiting for its answer any more.
-pub const CALL: Duration = Duration::from_secs(30);
-/// After the last call that an earlier process may have made, this passes before another one is made where two at a time
-/// would do harm.
-const ALONE: Duration = Duration::from_secs(CALL.as_secs() + 5);
+/// No call to a provider takes longer, of any class; see [`call`].
+const CALL: Duration = Duration::from_secs(30);
+/// The same for a call that uses the value up which authorises it. If it dies with its process, the value can be used once
+/// more in the provider's grace period alone, and the shortest ones are of half a minute.
+const CALL_CHAINED: Duration = Duration::from_secs(10);
+/// What may pass beside the call itself: a process that was held up for 3 s after it wrote down that it asks does not ask
+/// any more, and the call is cut off one second after its time.
+const BESIDE: Duration = Duration::from_secs(5);
 /// How long after it was first used a value that replaces itself may be used once more: the providers that have such a
 /// grace period give 60 s (Cognito) or less.
 pub const GRACE: Duration = Duration::from_secs(60);
@@ -29,6 +32,36 @@ pub const POISONED: u32 = 3;
 /// How far the clocks of two processes may be apart. What was written down for later than this from now was written by a
 /// clock that was wrong, and is not waited for: it may be a month.
 pub(super) const SKEW: Duration = Duration::from_secs(300);
+/// Least time until a call that was refused for good is made again though nothing was edited.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// No call of that class takes longer; whoever made one that is older is not waiting for its answer any more.
+pub fn call(class: Class) -> Duration {
+    if class == Class::Chained { CALL_CHAINED } else { CALL }
+}
+
+/// After the last call that an earlier process may have made, this passes before another one is made where two at a time
+/// would do harm.
+///
+/// Two are never under way at once: whoever asks has written down when, asks within 3 s of that or not at all, and hangs
+/// up [`call`] and a second later. So a process that lives has hung up before this is over, and one that is dead holds
+/// nothing; a process that was stopped in the middle of its call finds the deadline passed when it goes on.
+fn alone(class: Class) -> Duration {
+    call(class) + BESIDE
+}
+
+/// When a call that the provider refuses for good is made again though nothing was edited: at the pace of success, and no
+/// sooner than after 10 minutes. What was asked before its time is paid back. `owed` is what the refusal before it gave.
+pub fn refused_until(policy: &Policy, record: Option<&Record>, owed: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let pace = refusal_pace(policy, record);
+    let most = after(now, pace);
+    after(owed.map_or(now, |owed| owed.clamp(now, most)), pace)
+}
+
+/// Between two calls that are refused for good.
+fn refusal_pace(policy: &Policy, record: Option<&Record>) -> Duration {
+    policy.period(record).max(REFUSED)
+}
 
 /// What is known now.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +74,8 @@ pub struct Observed<'a> {
     pub attempt: Option<&'a Attempt>,
     /// When the last rotation was, as the status tells.
     pub last: Option<Timestamp>,
+    /// Since when the first value, which somebody else wrote, is in use; `None` where there is none, or not any more.
+    pub first: Option<Timestamp>,
     /// What the value is made from, as a hash.
     pub sources: &'a str,
     /// The `tidegate.dev/rotate` annotation.
@@ -176,7 +211,7 @@ fn fresh(policy: &Policy, observed: &Observed<'_>) -> Next {
         let opens = policy.opens(now);
         let expires = observed.record.and_then(|record| record.not_after);
         // A window that opens too late to renew in is no reason to let a value expire.
-        let in_time = expires.is_none_or(|expires| after(opens, ALONE) < expires);
+        let in_time = expires.is_none_or(|expires| after(opens, alone(policy.class)) < expires);
         if opens > now && in_time {
             return wait(Waiting::Window, opens);
         }

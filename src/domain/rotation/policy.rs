@@ -44,6 +44,8 @@ pub enum Class {
 pub struct Policy {
     /// What of the spec decides over the value, as a hash: another one means another value.
     pub spec: String,
+    /// All of the spec, as a hash: whoever edits anything has what was refused for good tried again.
+    pub whole: String,
     /// What a lost answer means.
     pub class: Class,
     /// Percent of the lifetime after which it is renewed.
@@ -87,6 +89,7 @@ impl Policy {
         let renew_at = rotation.and_then(|rotation| rotation.renew_at).unwrap_or(RENEW_AT);
         Self {
             spec: identity(spec),
+            whole: whole(spec),
             class,
             renew_at: u32::try_from(renew_at.clamp(1, 99)).unwrap_or(66),
             interval: interval(spec),
@@ -119,19 +122,25 @@ impl Policy {
 
     /// When the value of `record` is to be renewed by itself; `None`: never.
     pub fn renewal(&self, record: &Record) -> Option<Timestamp> {
-        let due = |span: Duration, percent: u32| {
-            // In the ten-millionth, so that `renewAt: 1` is spread as well. A span of 10^7 years is 3 * 10^17 ms: it is
-            // multiplied in 128 bits.
-            let share = u128::from(percent) * u128::from(100_000 - SPREAD * self.spread);
-            let millis = u64::try_from(span.as_millis() * share / 10_000_000).ok()?;
-            record.issued.checked_add(Duration::from_millis(millis)).ok()
-        };
         let lifetime = record
             .not_after
             .and_then(|end| Duration::try_from(end.duration_since(record.issued)).ok());
-        let by_lifetime = lifetime.and_then(|span| due(span, self.renew_at));
-        let by_interval = self.interval.and_then(|span| due(span, 100));
-        by_lifetime.into_iter().chain(by_interval).min()
+        let by_lifetime = lifetime.and_then(|span| self.early(record.issued, span, self.renew_at));
+        by_lifetime.into_iter().chain(self.interval_over(record.issued)).min()
+    }
+
+    /// When the interval of a value is over that is in use `since` then; `None`: it has none.
+    pub fn interval_over(&self, since: Timestamp) -> Option<Timestamp> {
+        self.early(since, self.interval?, 100)
+    }
+
+    /// So many percent of `span` after `since`, and earlier by the share of this Credential.
+    fn early(&self, since: Timestamp, span: Duration, percent: u32) -> Option<Timestamp> {
+        // In the ten-millionth, so that `renewAt: 1` is spread as well. A span of 10^7 years is 3 * 10^17 ms: it is
+        // multiplied in 128 bits.
+        let share = u128::from(percent) * u128::from(100_000 - SPREAD * self.spread);
+        let millis = u64::try_from(span.as_millis() * share / 10_000_000).ok()?;
+        since.checked_add(Duration::from_millis(millis)).ok()
     }
 
     /// When the previous value of `record` is taken away, as far as that is known.
@@ -219,4 +228,14 @@ fn identity(spec: &CredentialSpec) -> String {
     let steps = spec.steps().map(|steps| (&steps.create, &steps.set));
     let deciding = serde_json::json!([spec.oauth2, jwt, issue, spec.generated, steps]);
     hash::hex(deciding.to_string().as_bytes())
+}
+
+/// All of a spec but whether it is suspended, as a hash.
+fn whole(spec: &CredentialSpec) -> String {
+    let spec = CredentialSpec {
+        suspend: None,
+        ..spec.clone()
+    };
+    // A spec was JSON before it was one.
+    hash::hex(serde_json::to_string(&spec).unwrap_or_default().as_bytes())
 }

@@ -31,6 +31,7 @@ fn plain(class: Class) -> Policy {
     let revokes = class == Class::Added;
     Policy {
         spec: "spec".into(),
+        whole: "whole".into(),
         class,
         renew_at: 66,
         interval: None,
@@ -57,6 +58,7 @@ fn record() -> Record {
         sources: "sources".into(),
         id: None,
         issued: at(0),
+        published: None,
         not_before: None,
         not_after: Some(at(1000)),
         requested: None,
@@ -115,6 +117,8 @@ fn failed(last: Timestamp, next: Timestamp, permanent: bool) -> Failed {
         times: 1,
         last,
         next,
+        owed: None,
+        whole: None,
         reason: "IssueFailed".into(),
         message: "refused".into(),
         permanent,
@@ -127,6 +131,7 @@ fn seen<'a>(record: Option<&'a Record>, attempt: Option<&'a Attempt>, now: Times
         usable: record.is_some(),
         attempt,
         last: None,
+        first: None,
         sources: "sources",
         rotate: None,
         handled: None,
@@ -138,6 +143,11 @@ fn seen<'a>(record: Option<&'a Record>, attempt: Option<&'a Attempt>, now: Times
 
 fn step(policy: &Policy, record: &Record, attempt: &Attempt, now: Timestamp) -> Step {
     next(policy, &seen(Some(record), Some(attempt), now)).step
+}
+
+/// Seconds for which a call of another process may be under way.
+fn quiet(class: Class) -> i64 {
+    if class == Class::Chained { 15 } else { 35 }
 }
 
 fn waits(waiting: Waiting) -> Step {

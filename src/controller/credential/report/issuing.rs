@@ -32,6 +32,8 @@ pub struct Issuing {
     pub renewal: Option<Timestamp>,
     /// When it was issued.
     pub issued: Option<Timestamp>,
+    /// The value in use is the first one, which somebody else wrote.
+    pub first: bool,
     /// The last request for a rotation that was carried out, or given up.
     pub requested: Option<String>,
     /// What failed last.
@@ -46,7 +48,7 @@ pub struct Issuing {
 
 impl Issuing {
     /// What `scene` is after `next` was decided, and perhaps taken.
-    pub fn of(scene: &Scene, next: &Next) -> Self {
+    pub fn of(scene: &Scene, next: &Next, first: Option<Timestamp>) -> Self {
         let record = scene.record.as_ref();
         let attempt = scene.attempt.as_ref();
         let failed = attempt.and_then(|attempt| attempt.failed.clone());
@@ -75,8 +77,12 @@ impl Issuing {
             pending: attempt.map(|_| scene.pending_key.name.to_string()),
             not_before: record.and_then(|record| record.not_before).and_then(whole),
             not_after: record.and_then(|record| record.not_after).and_then(whole),
-            renewal: record.and_then(|record| scene.policy.renewal(record)).and_then(whole),
+            renewal: record
+                .and_then(|record| scene.policy.renewal(record))
+                .or_else(|| scene.policy.interval_over(first?))
+                .and_then(whole),
             issued: record.and_then(|record| whole(record.issued)),
+            first: first.is_some(),
             requested: given_up
                 .and_then(|attempt| attempt.requested.clone())
                 .or_else(|| record.and_then(|record| record.requested.clone())),
@@ -98,6 +104,8 @@ impl Issuing {
             times: 1,
             last: now,
             next: now,
+            owed: None,
+            whole: None,
             reason: reason::ISSUE_FAILED.to_owned(),
             message,
             permanent: false,

@@ -10,7 +10,7 @@ use crate::api::condition::reason;
 use crate::cluster::{Cluster, ClusterError};
 use crate::controller::credential::scene::Scene;
 use crate::controller::{Context, ReconcileError, lock};
-use crate::domain::rotation::next::{CALL, LAST};
+use crate::domain::rotation::next::{LAST, call, refused_until};
 use crate::domain::rotation::{Attempt, Class, Failed, Minted, Phase};
 use crate::fleet::Fleet;
 use crate::provider::steps::Trial;
@@ -22,9 +22,6 @@ use crate::telemetry::controller_metrics;
 const FRESH: Duration = Duration::from_secs(3);
 /// For how long a value that was just made is tried to be saved.
 const SAVING: Duration = Duration::from_secs(60);
-/// Least time until a call that was refused for good is made again though nothing was edited.
-const REFUSED: SignedDuration = SignedDuration::from_mins(10);
-
 /// ACT: that the provider is asked is written down first, and its answer is saved before anything else is done with it.
 pub(super) async fn act<C: Cluster, F: Fleet>(
     context: &Context<C, F>,
@@ -93,7 +90,11 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
     let now = (context.settings.clock)();
     let issued = {
         let order = scene.order(&attempt, now);
-        timeout(CALL + Duration::from_secs(1), context.providers.issue(&order)).await
+        timeout(
+            call(scene.policy.class) + Duration::from_secs(1),
+            context.providers.issue(&order),
+        )
+        .await
     };
     let issued = issued.unwrap_or_else(|_| {
         Err(IssueError::Lost {
@@ -286,7 +287,12 @@ async fn failed<C: Cluster, F: Fleet>(
 ) -> Result<Taken, ReconcileError> {
     let now = (context.settings.clock)();
     let before = attempt.failed.take();
-    let times = before.as_ref().map_or(0, |failed| failed.times) + 1;
+    // What was refused with another spec says nothing of this one.
+    let whole = Some(&scene.policy.whole);
+    let alike = before
+        .as_ref()
+        .filter(|failed| failed.whole.is_none() || failed.whole.as_ref() == whole);
+    let times = alike.map_or(0, |failed| failed.times) + 1;
     let intent = attempt.phase == Phase::Intent;
     // What surely did nothing does not count as a call.
     if intent && !matches!(error, IssueError::Lost { .. }) {
@@ -300,12 +306,6 @@ async fn failed<C: Cluster, F: Fleet>(
         IssueError::Later { after: Some(after), .. } => SignedDuration::try_from(*after)
             .unwrap_or(SignedDuration::from_hours(1))
             .max(backoff(times, rand::random())),
-        IssueError::Refused { .. } if intent => {
-            let period = scene.policy.period(scene.record.as_ref());
-            SignedDuration::try_from(period)
-                .unwrap_or(SignedDuration::from_hours(24))
-                .max(REFUSED)
-        }
         _ => backoff(times, rand::random()),
     };
     let (reason, permanent): (&str, bool) = match &error {
@@ -314,12 +314,17 @@ async fn failed<C: Cluster, F: Fleet>(
         IssueError::Refused { reason, .. } => (*reason, true),
         IssueError::Reauthorize { .. } => ("ReauthorizationRequired", true),
     };
+    let mut owed = alike.and_then(|failed| failed.owed);
     let next = match &error {
         IssueError::Reauthorize { .. } => Timestamp::MAX,
         // A replay that is refused has used the old value up for good.
         IssueError::Refused { .. } if replay => Timestamp::MAX,
+        IssueError::Refused { .. } if intent => refused_until(&scene.policy, scene.record.as_ref(), owed, now),
         _ => now.checked_add(wait).unwrap_or(Timestamp::MAX),
     };
+    if permanent && intent && next < Timestamp::MAX {
+        owed = Some(next);
+    }
     if let IssueError::Later { after: Some(after), .. } = &error
         && let Some(host) = scene.host()
     {
@@ -341,6 +346,8 @@ async fn failed<C: Cluster, F: Fleet>(
         times,
         last: now.max(attempt.sent.unwrap_or(now)),
         next,
+        owed,
+        whole: whole.cloned(),
         reason: reason.to_owned(),
         message: message.clone(),
         permanent,

@@ -171,6 +171,8 @@ async fn failed_to_abandon<C: Cluster, F: Fleet>(
         times: attempt.abandoning,
         last: now,
         next: now.checked_add(wait).unwrap_or(now),
+        owed: None,
+        whole: None,
         reason: "IssueFailed".into(),
         message: error.to_string(),
         permanent: false,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::due::{doubled, is_pressed, soonest};
-use super::{ALONE, Abandoned, GRACE, Next, Observed, POISONED, SKEW, Step, Waiting, after, ends, midway};
+use super::{
+    Abandoned, GRACE, Next, Observed, POISONED, SKEW, Step, Waiting, after, alone, ends, midway, refusal_pace,
+};
 use crate::domain::rotation::attempt::{Attempt, Failed, Phase};
 use crate::domain::rotation::cap;
 use crate::domain::rotation::policy::{Class, Policy};
@@ -114,21 +116,22 @@ impl Begun<'_> {
     fn quiet(&self) -> Option<Timestamp> {
         let sent = self.attempt.sent.filter(|_| self.unheard)?;
         let edited = self.other_spec || self.attempt.sources != self.observed.sources;
-        let alone = match self.policy.class {
+        let alone = alone(self.policy.class);
+        let quiet = match self.policy.class {
             Class::Free => Duration::ZERO,
             // The same value twice is the same as once; another one before the first has arrived is not.
             Class::Ours if !edited => Duration::ZERO,
             // What a call that is under way adds is found by nobody who looks for it now.
-            Class::Ours | Class::Added | Class::Replaced | Class::Chained => ALONE,
+            Class::Ours | Class::Added | Class::Replaced | Class::Chained => alone,
         };
         // Whoever asks again and again and never gets so far as to write down how it ended must not do so at full speed: a
         // provider's answer that ends our process, or that cannot be saved, is one that a new one would bring again.
         let again = match self.attempt.sends {
             _ if edited => Duration::ZERO,
             0..=2 => Duration::ZERO,
-            sends => ALONE.saturating_mul(1 << (sends - 3).min(16)).min(UNHEARD_MAX),
+            sends => alone.saturating_mul(1 << (sends - 3).min(16)).min(UNHEARD_MAX),
         };
-        let until = after(sent, alone.max(again));
+        let until = after(sent, quiet.max(again));
         (self.observed.now < until && !self.is_future(sent)).then_some(until)
     }
 
@@ -211,7 +214,7 @@ impl Begun<'_> {
             .attempt
             .failed
             .as_ref()
-            .map(|failed| failed.next.min(after(sent, ALONE)));
+            .map(|failed| failed.next.min(after(sent, alone(self.policy.class))));
         match until.filter(|until| now < *until && !self.unheard) {
             Some(until) => self.wait(Waiting::Backoff, until),
             None => self.at_once(Step::Act),
@@ -225,7 +228,11 @@ impl Begun<'_> {
         // What is asked now is made from other sources, or was asked for by a person since. A value that is made already is
         // tried no sooner for that.
         let excused = intent && (self.attempt.sources != self.observed.sources || self.is_pressed());
-        if self.unheard || excused || self.is_future(failed.last) && failed.next < Timestamp::MAX {
+        if self.unheard
+            || excused
+            || self.is_edited(failed)
+            || self.is_future(failed.last) && failed.next < Timestamp::MAX
+        {
             return None;
         }
         let until = match self.attempt.phase {
@@ -234,17 +241,27 @@ impl Begun<'_> {
             // The refusals of a candidate are counted within minutes: the value in use does not live for ever.
             Phase::Minted => after(failed.last, doubled(failed.times.saturating_sub(1))),
             // Nor is it left to expire without another try, at half of the time that is left.
-            _ => self
-                .half_left(failed.last)
-                .map_or(failed.next, |half| half.min(failed.next)),
+            _ => self.half_left(failed).map_or(failed.next, |half| half.min(failed.next)),
         };
         (now < until).then_some(until)
     }
 
-    /// In the middle of what was left of the value in use after the last failure, unless that was next to nothing.
-    fn half_left(&self, last: Timestamp) -> Option<Timestamp> {
-        let end = ends(self.observed.record?.not_after?);
-        Some(midway(last, end)).filter(|middle| *middle >= after(last, cap::COST))
+    /// In the middle of what was left of the value in use after the refusal, unless that was next to nothing: once, and
+    /// before the first try at its usual pace, which is left out for it. A provider that refuses is not asked more often
+    /// than one that gives.
+    fn half_left(&self, failed: &Failed) -> Option<Timestamp> {
+        let record = self.observed.record?;
+        let last = failed.last;
+        let pace = refusal_pace(self.policy, Some(record));
+        let first = last < after(self.policy.renewal(record)?, pace) && failed.next <= after(last, pace);
+        Some(midway(last, ends(record.not_after?))).filter(|middle| first && *middle >= after(last, cap::COST))
+    }
+
+    /// The spec is another one since this was refused: anything in it may be what helps. Not so a new authorisation, which
+    /// is in no spec.
+    fn is_edited(&self, failed: &Failed) -> bool {
+        let other = failed.whole.as_ref().is_some_and(|whole| *whole != self.policy.whole);
+        failed.permanent && failed.next < Timestamp::MAX && other
     }
 
     fn act(&self) -> Next {
@@ -268,7 +285,8 @@ impl Begun<'_> {
     /// tried for ever, and ever later.
     fn is_poisoned(&self) -> bool {
         let refusals = self.attempt.failed.as_ref().filter(|failed| failed.permanent);
-        refusals.is_some_and(|failed| failed.times >= POISONED) && self.policy.class != Class::Chained
+        let poisoned = refusals.is_some_and(|failed| failed.times >= POISONED && !self.is_edited(failed));
+        poisoned && self.policy.class != Class::Chained
     }
 
     /// A person asks for a value, and this attempt has not asked the provider since. A call whose answer was lost does not

@@ -23,7 +23,10 @@ pub(super) fn due(policy: &Policy, observed: &Observed<'_>) -> Option<Reason> {
         return match (policy.has_first, is_pressed(observed)) {
             (false, _) => Some(Reason::Missing),
             (true, true) => Some(Reason::Requested),
-            (true, false) => (observed.refused == Some(401) && policy.replaces_rejected).then_some(Reason::Rejected),
+            (true, false) if observed.refused == Some(401) && policy.replaces_rejected => Some(Reason::Rejected),
+            (true, false) => first_over(policy, observed)
+                .is_some_and(|at| at <= now)
+                .then_some(Reason::IntervalElapsed),
         };
     };
     let renewal = policy.renewal(record).is_some_and(|at| at <= now);
@@ -45,6 +48,13 @@ pub(super) fn due(policy: &Policy, observed: &Observed<'_>) -> Option<Reason> {
     ]
     .into_iter()
     .find_map(|(holds, reason)| holds.then_some(reason))
+}
+
+/// When the interval of the first value is over, which somebody else wrote: it counts from when it came in use here.
+fn first_over(policy: &Policy, observed: &Observed<'_>) -> Option<Timestamp> {
+    // What was seen later than now was seen by a clock that was wrong.
+    let since = observed.first.map(|since| since.min(observed.now));
+    policy.interval_over(since.filter(|_| policy.has_first)?)
 }
 
 /// A user asks for a rotation that was not carried out yet.
@@ -95,7 +105,9 @@ fn critical(policy: &Policy, record: &Record) -> Option<Timestamp> {
 
 /// When something is due though nothing happens.
 pub(super) fn earliest(policy: &Policy, observed: &Observed<'_>) -> Option<Timestamp> {
-    let record = observed.record?;
+    let Some(record) = observed.record else {
+        return first_over(policy, observed).filter(|at| *at > observed.now);
+    };
     let previous = record.previous.as_ref();
     let way = due(policy, observed)
         .filter(|_| previous.is_some())

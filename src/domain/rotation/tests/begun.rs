@@ -134,7 +134,6 @@ fn a_client_secret_that_is_exchanged_does_not_begin_a_chain_again() {
 
 #[test]
 fn after_a_crash_a_call_that_may_be_under_way_is_waited_for_where_two_do_harm() {
-    let border = at(735);
     for (class, harm) in [
         (Class::Free, false),
         (Class::Ours, false),
@@ -142,7 +141,7 @@ fn after_a_crash_a_call_that_may_be_under_way_is_waited_for_where_two_do_harm() 
         (Class::Replaced, true),
         (Class::Chained, true),
     ] {
-        let policy = plain(class);
+        let (policy, border) = (plain(class), at(700 + quiet(class)));
         let record = Record {
             not_after: None,
             ..record()
@@ -194,11 +193,12 @@ fn an_edit_waits_for_a_call_whose_effect_would_come_after_its_own() {
             ..plain(class)
         };
         let expected = if harm { waits(Waiting::Call) } else { OUTDATED };
-        let before = step(&policy, &record(), &sent(1), at(735) - nanos(1));
+        let border = at(700 + quiet(class));
+        let before = step(&policy, &record(), &sent(1), border - nanos(1));
         assert_eq!(before, expected, "{class:?}");
         // Another spec does not bring back a value that authorises its replacement: once more, as long as that may be.
         let then = if class == Class::Chained { Step::Act } else { OUTDATED };
-        assert_eq!(step(&policy, &record(), &sent(1), at(735)), then, "{class:?}");
+        assert_eq!(step(&policy, &record(), &sent(1), border), then, "{class:?}");
     }
 }
 
@@ -213,7 +213,7 @@ fn a_refusal_from_before_a_call_that_was_not_heard_of_says_nothing_of_it() {
         ..sent(1)
     };
     // Else the value that may be used up would be used again by another attempt, which knows of no call.
-    assert_eq!(step(&policy, &record(), &attempt, at(735)), Step::Act);
+    assert_eq!(step(&policy, &record(), &attempt, at(715)), Step::Act);
     assert_eq!(step(&policy, &record(), &attempt, at(761)), Step::Lose);
 }
 
@@ -236,26 +236,26 @@ fn calls_of_which_nothing_is_ever_heard_are_made_ever_later() {
 fn a_value_that_replaces_itself_is_used_once_more_and_only_within_the_grace_period() {
     let policy = plain(Class::Chained);
     let heard = |sends, next| Attempt {
-        failed: Some(failed(at(730), next, false)),
+        failed: Some(failed(at(711), next, false)),
         ..sent(sends)
     };
     let late = at(760) + nanos(1);
     for (attempt, now, expected) in [
         (sent(1), at(760), Step::Act),
         (sent(1), late, Step::Lose),
-        (sent(2), at(735), Step::Lose),
-        (heard(1, at(732)), at(732) - nanos(1), waits(Waiting::Backoff)),
-        (heard(1, at(732)), at(732), Step::Act),
+        (sent(2), at(715), Step::Lose),
+        (heard(1, at(713)), at(713) - nanos(1), waits(Waiting::Backoff)),
+        (heard(1, at(713)), at(713), Step::Act),
         // The backoff must not outlast the grace period.
-        (heard(1, at(900)), at(735) - nanos(1), waits(Waiting::Backoff)),
-        (heard(1, at(900)), at(735), Step::Act),
+        (heard(1, at(900)), at(715) - nanos(1), waits(Waiting::Backoff)),
+        (heard(1, at(900)), at(715), Step::Act),
         // There is nothing to wait for.
-        (heard(2, at(900)), at(731), Step::Lose),
+        (heard(2, at(900)), at(712), Step::Lose),
         (heard(1, at(900)), late, Step::Lose),
         // What surely did nothing is asked as often as it takes.
         (heard(0, at(732)), at(5000), Step::Act),
         // Without a time nothing can be said of a grace period, nor with one that is yet to come.
-        (Attempt { sent: None, ..sent(1) }, at(735), Step::Lose),
+        (Attempt { sent: None, ..sent(1) }, at(715), Step::Lose),
         (
             Attempt {
                 sent: Some(at(1002)),

@@ -1,4 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::domain::rotation::next::refused_until;
 
 #[test]
 fn a_failure_is_tried_again_when_its_time_has_come() {
@@ -121,17 +124,17 @@ fn a_failure_of_a_clock_that_was_ahead_is_not_waited_for() {
 
 #[test]
 fn a_value_does_not_expire_before_what_was_refused_is_tried_once_more() {
-    // A month's key, refused at its renewal after 20 days for another period of 20 days; it ends after 10.
+    // A month's key, refused after 20 days for another period of 20 days; it ends after 10.
     let days = |days: i64| at(days * 86_400);
     let record = Record {
         not_after: Some(days(30) + SignedDuration::from_secs(1)),
         ..record()
     };
+    let policy = plain(Class::Added);
     let refused = |last| Attempt {
-        failed: Some(failed(last, days(40), true)),
+        failed: Some(failed(last, refused_until(&policy, Some(&record), None, last), true)),
         ..attempt()
     };
-    let policy = plain(Class::Added);
     let attempt = refused(days(20));
     let waiting = next(&policy, &seen(Some(&record), Some(&attempt), days(25) - nanos(1)));
     assert_eq!((waiting.step, waiting.wake), (waits(Waiting::Edit), Some(days(25))));
@@ -271,5 +274,104 @@ fn what_is_given_up_stays_given_up() {
         let before = next(&policy, &seen(Some(&record()), Some(&attempt), at(710) - nanos(1)));
         assert_eq!((before.step, before.wake), (waits(Waiting::Backoff), Some(at(710))));
         assert_eq!(step(&policy, &record(), &attempt, at(710)), OUTDATED);
+    }
+}
+
+#[test]
+fn any_edit_of_the_spec_ends_a_wait_for_one() {
+    let record = Record {
+        not_after: None,
+        ..record()
+    };
+    for class in CLASSES {
+        let policy = Policy {
+            tests: true,
+            ..plain(class)
+        };
+        let of = |attempt: Attempt, times, whole: Option<&str>, next, permanent| {
+            let mut attempt = Attempt {
+                failed: Some(Failed {
+                    times,
+                    whole: whole.map(str::to_owned),
+                    ..failed(at(705), next, permanent)
+                }),
+                ..attempt
+            };
+            if let Some(minted) = &mut attempt.minted {
+                minted.not_after = None;
+            }
+            step(&policy, &record, &attempt, at(706))
+        };
+        assert_eq!(of(attempt(), 1, Some("other"), at(9000), true), Step::Act, "{class:?}");
+        assert_eq!(
+            of(minted(Phase::Minted), 1, Some("other"), at(9000), true),
+            Step::Test,
+            "{class:?}"
+        );
+        // What the test of before refused is not poisoned by it.
+        assert_eq!(
+            of(minted(Phase::Minted), 3, Some("other"), at(9000), true),
+            Step::Test,
+            "{class:?}"
+        );
+        // Not what failed with this one, and not what is tried again by itself.
+        for (whole, permanent) in [(Some("whole"), true), (None, true), (Some("other"), false)] {
+            let waiting = of(attempt(), 1, whole, at(9000), permanent);
+            assert!(matches!(waiting, Step::Wait(_)), "{class:?} {whole:?}: {waiting:?}");
+        }
+        // Whoever has to authorise anew has done nothing yet.
+        let waiting = of(attempt(), 1, Some("other"), Timestamp::MAX, true);
+        assert_eq!(waiting, waits(Waiting::Edit), "{class:?}");
+    }
+}
+
+/// Calls in the `span` from the first refusal on, where all are refused.
+fn refused_calls(policy: &Policy, record: &Record, span: Duration) -> usize {
+    let begin = policy.renewal(record).unwrap();
+    let mut now = begin;
+    let mut attempt = Attempt {
+        created: now,
+        ..attempt()
+    };
+    let mut calls = 0;
+    while now < begin + span {
+        let next = next(policy, &seen(Some(record), Some(&attempt), now));
+        if next.step != Step::Act {
+            now = next.wake.unwrap();
+            continue;
+        }
+        calls += 1;
+        assert!(calls < 100_000);
+        let owed = attempt.failed.as_ref().and_then(|failed| failed.owed);
+        let until = refused_until(policy, Some(record), owed, now);
+        attempt.failed = Some(Failed {
+            owed: Some(until),
+            ..failed(now, until, true)
+        });
+    }
+    calls
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_refusal_for_good_never_costs_more_calls_than_success(
+        lifetime in prop_oneof![1..600_u64, 600..7200_u64, 7200..100_000_u64, 100_000..40_000_000_u64],
+        renew_at in 1..=99_u32,
+        spread in 0..1000_u32,
+        class in 0..5_usize,
+    ) {
+        let policy = Policy { renew_at, spread, ..plain(CLASSES[class]) };
+        let record = Record {
+            not_after: Some(at(i64::try_from(lifetime).unwrap())),
+            ..record()
+        };
+        let period = policy.period(Some(&record));
+        // A value that lives for weeks is asked for once more before it ends, which is paid back by the second period.
+        let span = Duration::from_secs(86_400).max(2 * period);
+        let succeeded = usize::try_from(span.as_nanos().div_ceil(period.as_nanos())).unwrap();
+        let refused = refused_calls(&policy, &record, span);
+        prop_assert!((1..=succeeded).contains(&refused), "{refused} calls, {succeeded} where it gives");
     }
 }

@@ -440,3 +440,36 @@ fn a_value_of_a_clock_that_was_ahead_is_replaced_without_delay() {
     };
     assert_eq!(next(&policy, &refused).step, Step::Stage(Reason::Rejected));
 }
+
+#[test]
+fn the_interval_of_a_first_value_counts_from_when_it_came_in_use() {
+    for class in CLASSES {
+        let policy = Policy {
+            has_first: true,
+            interval: Some(Duration::from_secs(600)),
+            ..plain(class)
+        };
+        let observe = |policy: &Policy, now| {
+            let observed = Observed {
+                first: Some(at(100)),
+                ..seen(None, None, now)
+            };
+            next(policy, &observed)
+        };
+        let before = observe(&policy, at(700) - nanos(1));
+        assert_eq!((before.step, before.wake), (Step::Idle, Some(at(700))), "{class:?}");
+        let then = observe(&policy, at(700));
+        assert_eq!(then.step, Step::Stage(Reason::IntervalElapsed), "{class:?}");
+        // It can wait.
+        let windows = Policy {
+            windows: window(),
+            ..policy.clone()
+        };
+        assert_eq!(observe(&windows, at(700)).step, waits(Waiting::Window), "{class:?}");
+        let without = Policy {
+            interval: None,
+            ..policy
+        };
+        assert_eq!(observe(&without, at(90_000_000)).step, Step::Idle, "{class:?}");
+    }
+}

@@ -73,6 +73,7 @@ impl World {
             usable: self.record.is_some(),
             attempt: self.attempt.as_ref(),
             last: self.last,
+            first: None,
             sources: &sources,
             rotate: self.rotate.as_deref(),
             handled: None,

@@ -1,7 +1,7 @@
 //! What each step does, as the protocol has it.
 
 use super::*;
-use crate::domain::rotation::next::{pay, pay_again};
+use crate::domain::rotation::next::{pay, pay_again, refused_until};
 
 impl World {
     pub fn take(&mut self, step: &Step) {
@@ -172,15 +172,16 @@ impl World {
         let times = attempt.failed.as_ref().map_or(0, |failed| failed.times) + 1;
         let intent = attempt.phase == Phase::Intent;
         let replay = intent && self.policy.class == Class::Chained && attempt.sends > 0;
-        let period = SignedDuration::try_from(self.policy.period(self.record.as_ref())).unwrap();
-        let wait = match permanent {
-            _ if replay && times <= 2 => SignedDuration::from_secs(2),
-            true if intent => period.max(SignedDuration::from_mins(10)),
-            _ => self.wait(times),
+        let owed = attempt.failed.as_ref().and_then(|failed| failed.owed);
+        let until = refused_until(&self.policy, self.record.as_ref(), owed, self.now);
+        let next = match permanent {
+            _ if replay && times <= 2 => self.now + SignedDuration::from_secs(2),
+            true if intent => until,
+            _ => self.now + self.wait(times),
         };
         let refused_replay = (permanent && replay).then_some(Timestamp::MAX);
         self.told |= refused_replay.is_some();
-        let next = never.or(refused_replay).unwrap_or(self.now + wait);
+        let next = never.or(refused_replay).unwrap_or(next);
         let (now, spec) = (self.now, self.policy.spec.clone());
         let attempt = self.attempt.as_mut().unwrap();
         // What was edited before a person was told is no reason to ask again.
@@ -190,6 +191,7 @@ impl World {
         let last = now.max(attempt.sent.unwrap_or(now));
         attempt.failed = Some(Failed {
             times,
+            owed: if permanent && intent { Some(until) } else { owed },
             ..failed(last, next, permanent)
         });
     }
