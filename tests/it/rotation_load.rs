@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use crate::support::program::{Program, condition, replace};
+use crate::support::program::{DEADLINE, Program, condition, replace};
 pub use stations::stored;
 use stations::{Class, Station};
 
@@ -33,6 +34,11 @@ fn of_each_class() -> usize {
     }
 }
 
+/// How long one wait may take with so many stations: each costs the program and its files a share of the machine.
+fn patience(stations: usize) -> Duration {
+    DEADLINE + Duration::from_secs(2) * u32::try_from(stations).unwrap_or(u32::MAX)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_credentials_of_every_class_are_rotated() {
     let directory = tempfile::tempdir().unwrap();
@@ -49,7 +55,8 @@ async fn no_call_fails_while_credentials_of_every_class_are_rotated() {
     }
     let all = Arc::new(all);
     let program = Arc::new(Program::keeping(&files, &state, "info").await);
-    program.ready().await;
+    let patience = patience(all.len());
+    program.ready_within(patience).await;
 
     // Callers and what they were answered.
     let active: Arc<Mutex<Vec<usize>>> = Arc::default();
@@ -100,7 +107,7 @@ async fn no_call_fails_while_credentials_of_every_class_are_rotated() {
                     replace(&files.join(station.file()), &station.manifests(round));
                     let what = format!("rotation {round} of {}", station.name);
                     program
-                        .until(&what, async |program: &Program| {
+                        .until_within(patience, &what, async |program: &Program| {
                             let objects = program.objects("credentials").await;
                             let own = objects.iter().find(|it| it["metadata"]["name"] == *station.name)?;
                             is_rotated(own, round).then_some(())

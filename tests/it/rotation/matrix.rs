@@ -150,7 +150,7 @@ matrices! {
     an_added_key_that_cannot_be_found_is_named 6
     a_regenerated_key_comes_back 7
     a_refresh_token_without_grace_is_lost_where_it_must_be 8
-    a_refresh_token_with_half_a_minute_of_grace_is_lost_where_it_must_be 9
+    a_refresh_token_with_half_a_minute_of_grace_is_never_lost 9
     a_refresh_token_with_a_minute_of_grace_is_never_lost 10
     a_key_that_rotates_itself_is_lost_where_it_must_be 11
     a_token_of_a_client_is_never_missing 12

@@ -295,11 +295,13 @@ pub const SCENARIOS: [Scenario; 16] = [
     Scenario {
         name: "D: refresh token, 30 s of grace",
         provider: grace_30,
+        promise: Promise::Recovers,
         ..D
     },
     Scenario {
         name: "D: refresh token, 60 s of grace",
         provider: grace_60,
+        promise: Promise::Recovers,
         ..D
     },
     Scenario {

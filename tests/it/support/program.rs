@@ -174,7 +174,12 @@ impl Program {
 
     /// Waits until `look` finds something; what it found.
     pub async fn until<T>(&self, what: &str, look: impl AsyncFn(&Self) -> Option<T>) -> T {
-        let deadline = Instant::now() + DEADLINE;
+        self.until_within(DEADLINE, what, look).await
+    }
+
+    /// The same, and it may take so long.
+    pub async fn until_within<T>(&self, patience: Duration, what: &str, look: impl AsyncFn(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(found) = look(self).await {
                 return found;
@@ -191,7 +196,12 @@ impl Program {
 
     /// Waits until it is ready to take calls for all its Integrations.
     pub async fn ready(&self) {
-        self.until("every Integration is Ready", async |program: &Self| {
+        self.ready_within(DEADLINE).await;
+    }
+
+    /// The same, and it may take so long.
+    pub async fn ready_within(&self, patience: Duration) {
+        self.until_within(patience, "every Integration is Ready", async |program: &Self| {
             let objects = program.objects("integrations").await;
             let ready =
                 |object: &Value| condition(object, "Ready").is_some_and(|condition| condition["status"] == "True");
