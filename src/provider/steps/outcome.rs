@@ -62,6 +62,9 @@ pub fn accepted(step: Step, expect: Option<&StepExpectation>) -> Result<Vec<(u16
     statuses.iter().map(range).collect()
 }
 
+/// The longest wait that is granted to a provider.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
 /// What `answered` means in this step. Nothing of the answer but its status is in any message.
 pub fn outcome(
     given: Given<'_>,
@@ -90,7 +93,8 @@ pub fn outcome(
     }
     let later = |after: Option<Duration>| {
         Err(IssueError::Later {
-            after,
+            // Nobody is to be put off for years by one answer.
+            after: after.map(|after| after.min(WAIT_MAX)),
             message: format!("step `{step}`: `{host}` answered {status}; it is tried again"),
         })
     };
@@ -119,5 +123,35 @@ pub fn outcome(
         _ => Ok(Outcome::Unexpected {
             message: format!("step `{step}`: `{host}` answered {status}, which is no success; see what it wants"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::credential::rotation::StepRequest;
+    use crate::domain::secret::SecretValue;
+
+    #[test]
+    fn a_wait_that_is_asked_for_is_granted_up_to_an_hour() {
+        let request: StepRequest = serde_json::from_value(serde_json::json!({"url": "https://a.example/"})).unwrap();
+        for step in [Step::Create, Step::Set, Step::Test, Step::Revoke, Step::Find] {
+            for (asked, granted) in [(30, 30), (10 * 365 * 86_400, 3600), (u64::MAX, 3600)] {
+                let answer = Answer {
+                    status: 429,
+                    content_type: None,
+                    retry_after: Some(Duration::from_secs(asked)),
+                    date: None,
+                    took: Duration::ZERO,
+                    body: SecretValue::new(""),
+                };
+                let given = Given::new(step, &request, None, None);
+                let Err(IssueError::Later { after, .. }) = outcome(given, &[(200, 299)], "a.example", Ok(answer))
+                else {
+                    panic!("{asked}");
+                };
+                assert_eq!(after, Some(Duration::from_secs(granted)));
+            }
+        }
     }
 }
