@@ -6,6 +6,8 @@ mod herd;
 mod life;
 mod line;
 mod matrix;
+mod on_api_server;
 mod oracle;
+mod pairs;
 mod permanent;
 mod scenario;

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tidegate::provider::exchange::{Answer, Call, Exchange, ExchangeError};
 
 use crate::support::memory::{Fault, World};
-use crate::support::simulator::Simulator;
+use crate::support::simulator::{Fault as AtProvider, Simulator};
 
 /// Counts calls and lets some of them fail. Clones are the same line.
 #[derive(Clone)]
@@ -53,6 +53,19 @@ impl Line {
         self.state.lock().unwrap().calls
     }
 
+    /// The provider itself does `fault` to `call`.
+    async fn as_asked(&self, call: Call, fault: AtProvider) -> Result<Answer, ExchangeError> {
+        let first = call
+            .url
+            .path_segments()
+            .and_then(|mut it| it.next())
+            .unwrap_or_default();
+        let route = format!("{} /{first}", call.method);
+        let nth = self.simulator.read(|it| it.calls_of(&route)) + 1;
+        self.simulator.fault(&route, nth, fault);
+        self.simulator.exchange(call).await
+    }
+
     /// Whether nothing gets through.
     pub fn cut(&self, down: bool) {
         self.state.lock().unwrap().down = down;
@@ -73,7 +86,8 @@ impl Exchange for Line {
             }
             let lost = || ExchangeError::Lost("the connection broke off".into());
             match fault {
-                None => self.simulator.exchange(call).await,
+                // Of what is seen there, the provider alone decides.
+                None | Some(Fault::SeenLate) => self.simulator.exchange(call).await,
                 Some(Fault::Refused) => Err(lost()),
                 Some(Fault::AnswerLost) => {
                     let _ = self.simulator.exchange(call).await;
@@ -93,6 +107,8 @@ impl Exchange for Line {
                     self.world.stall().await;
                     answer
                 }
+                Some(Fault::Throttled) => self.as_asked(call, AtProvider::Throttled).await,
+                Some(Fault::Twice) => self.as_asked(call, AtProvider::Twice).await,
             }
         }
         .boxed()

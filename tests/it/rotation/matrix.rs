@@ -7,25 +7,56 @@ use super::life::{Life, Step};
 use super::oracle::{Usual, Verdict, judge, mints};
 use super::scenario::{Promise, SCENARIOS, Scenario};
 use crate::support::memory::Fault;
+use crate::support::simulator::Kind;
 
-/// What can go wrong with a write or a call.
-const FAULTS: [Fault; 6] = [
+/// What can go wrong with a write.
+pub const WRITE_FAULTS: [Fault; 9] = [
     Fault::Refused,
     Fault::AnswerLost,
     Fault::DiesBefore,
     Fault::DiesAfter,
     Fault::StallsBefore,
     Fault::StallsAfter,
+    Fault::Throttled,
+    Fault::SeenLate,
+    Fault::Twice,
+];
+
+/// What can go wrong with a call.
+pub const CALL_FAULTS: [Fault; 8] = [
+    Fault::Refused,
+    Fault::AnswerLost,
+    Fault::DiesBefore,
+    Fault::DiesAfter,
+    Fault::StallsBefore,
+    Fault::StallsAfter,
+    Fault::Throttled,
+    Fault::Twice,
 ];
 
 /// Of how many cases one is run, unless `TIDEGATE_FULL_MATRIX` is set.
-const STRIDE: usize = 23;
+const STRIDE: usize = 29;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+pub enum At {
     Write(usize),
     Call(usize),
+}
+
+impl At {
+    /// What can go wrong here. A provider that adds keys and honours no idempotency key adds two where it is asked twice,
+    /// and nobody can know.
+    pub fn faults(self, scenario: Scenario) -> impl Iterator<Item = Fault> {
+        let all: &'static [Fault] = match self {
+            Self::Write(_) => &WRITE_FAULTS,
+            Self::Call(_) => &CALL_FAULTS,
+        };
+        let adds_two = matches!(self, Self::Call(_)) && scenario.kind == Some(Kind::Key) && !scenario.idempotent;
+        all.iter()
+            .copied()
+            .filter(move |fault| !(adds_two && *fault == Fault::Twice))
+    }
 }
 
 /// A life up to this step, which is the next one.
@@ -46,7 +77,7 @@ async fn until(scenario: Scenario, step: Step) -> Life {
 }
 
 /// A life in which nothing fails: what it takes, and what is made.
-async fn usual(scenario: Scenario, step: Step) -> (usize, usize, Usual) {
+pub async fn usual(scenario: Scenario, step: Step) -> (usize, usize, Usual) {
     let mut life = until(scenario, step).await;
     let (calls, before) = (life.line.calls(), mints(&life));
     life.happens(step);
@@ -62,17 +93,20 @@ async fn usual(scenario: Scenario, step: Step) -> (usize, usize, Usual) {
     (taken.0, taken.1, usual)
 }
 
-async fn run(scenario: Scenario, step: Step, at: At, fault: Fault, usual: Usual) -> (bool, Verdict) {
+/// A life with these faults in this step; whether all of them happened, and how it ended.
+pub async fn run(scenario: Scenario, step: Step, faults: &[(At, Fault)], usual: Usual) -> (bool, Verdict) {
     let mut life = until(scenario, step).await;
     let before = mints(&life);
-    match at {
-        At::Write(number) => life.world.fail_write(number, fault),
-        At::Call(number) => life.line.fail_call(number, fault),
+    for (at, fault) in faults {
+        match at {
+            At::Write(number) => life.world.fail_write(*number, *fault),
+            At::Call(number) => life.line.fail_call(*number, *fault),
+        }
     }
     life.happens(step);
     life.passes(step).await;
     let unused = life.world.clear_faults() | life.line.clear_faults();
-    let verdict = judge(&mut life, step, 1, before, usual).await;
+    let verdict = judge(&mut life, step, faults.len(), before, usual).await;
     life.end().await;
     (!unused, verdict)
 }
@@ -90,12 +124,12 @@ async fn matrix(number: usize) {
         }
         let (writes, calls, usual) = usual(scenario, step).await;
         let all = (0..writes).map(At::Write).chain((0..calls).map(At::Call));
-        for (at, fault) in all.flat_map(|at| FAULTS.map(|fault| (at, fault))) {
+        for (at, fault) in all.flat_map(|at| at.faults(scenario).map(move |fault| (at, fault))) {
             index += 1;
             if !full && index % STRIDE != 0 {
                 continue;
             }
-            let (happened, verdict) = run(scenario, step, at, fault, usual).await;
+            let (happened, verdict) = run(scenario, step, &[(at, fault)], usual).await;
             runs += usize::from(happened);
             if step != Step::Rejected {
                 longest = longest.max(verdict.outage);

@@ -80,7 +80,7 @@ pub async fn judge(life: &mut Life, step: Step, faults: usize, before: usize, us
             verdict.wrong.push(format!("the request is not answered: {handled:?}"));
         }
     }
-    outages(life, step, &mut verdict);
+    outages(life, step, faults, &mut verdict);
     ledger(life, faults, before, usual, &mut verdict);
     idle(life, &mut verdict).await;
     verdict
@@ -131,7 +131,8 @@ fn lost(life: &Life, verdict: &mut Verdict) -> bool {
 }
 
 /// What workers saw.
-fn outages(life: &Life, step: Step, verdict: &mut Verdict) {
+fn outages(life: &Life, step: Step, faults: usize, verdict: &mut Verdict) {
+    let unheld = UNHELD * u32::try_from(faults.max(1)).unwrap();
     let seen = life.seen.lock().unwrap();
     let refused = seen.refused.iter().filter(|it| Some(&it.1) != life.ended.as_ref());
     let times: Vec<_> = refused.map(|it| it.0).chain(seen.absent.iter().copied()).collect();
@@ -150,7 +151,7 @@ fn outages(life: &Life, step: Step, verdict: &mut Verdict) {
     for (label, longest) in &seen.longest_unheld {
         let excused = life.scenario.names_orphans && named(label) || !life.scenario.revokes;
         // Access tokens end by themselves, and what replaces is not labelled.
-        if *longest > UNHELD && !excused {
+        if *longest > unheld && !excused {
             verdict.wrong.push(format!(
                 "I3: a value of attempt {label} was in no Secret for {longest:?}"
             ));
@@ -163,7 +164,7 @@ fn ledger(life: &Life, faults: usize, before: usize, usual: Usual, verdict: &mut
     let Some(kind) = life.scenario.kind else { return };
     let most = life.simulator.read(|it| it.most_live(kind));
     let spare = usize::from(life.scenario.names_orphans || life.scenario.first == Some(Kind::Key));
-    if matches!(kind, Kind::Key | Kind::Secret) && most > 2 + faults.min(1) + spare {
+    if matches!(kind, Kind::Key | Kind::Secret) && most > 2 + faults + spare {
         verdict.wrong.push(format!("I2: {most} values were alive at once"));
     }
     for (value, label) in unheld(&life.world, &life.simulator) {

@@ -23,6 +23,7 @@ pub enum Promise {
 
 /// A Credential, its provider, and what happens to it.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "a table of switches")]
 pub struct Scenario {
     pub name: &'static str,
     /// How the provider is.
@@ -40,6 +41,8 @@ pub struct Scenario {
     pub replaces_rejected: bool,
     /// What is not used any more is taken away at the provider.
     pub revokes: bool,
+    /// The provider does once what it is asked twice under one attempt.
+    pub idempotent: bool,
     /// An orphan may be left where an answer was lost, and is named.
     pub names_orphans: bool,
 }
@@ -205,6 +208,7 @@ const A: Scenario = Scenario {
     kind: Some(Kind::Secret),
     replaces_rejected: true,
     revokes: false,
+    idempotent: false,
     names_orphans: false,
 };
 
@@ -271,6 +275,7 @@ pub const SCENARIOS: [Scenario; 16] = [
             it.lists = false;
         },
         spec: |edited| steps(added(edited, false, true, true), false),
+        idempotent: true,
         ..B
     },
     Scenario {

@@ -1,7 +1,7 @@
 //! A client whose calls can be made to fail: a layer around the real one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -19,6 +19,10 @@ pub enum Fault {
     NotSent,
     /// The API server does it, and nobody hears so.
     AnswerLost,
+    /// It never reaches the API server, and whoever makes it waits for ever, as if it had died.
+    DiesBefore,
+    /// The API server does it, and whoever made it waits for ever.
+    DiesAfter,
 }
 
 /// Counts calls and lets one of them fail. Clones share everything.
@@ -26,8 +30,11 @@ pub enum Fault {
 pub struct Faults {
     at: Option<(usize, Fault)>,
     at_write: Option<(usize, Fault)>,
+    /// Which paths count; absent: all.
+    about: Option<fn(&str) -> bool>,
     calls: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
+    happened: Arc<AtomicBool>,
 }
 
 impl Faults {
@@ -52,6 +59,14 @@ impl Faults {
         }
     }
 
+    /// Only calls with such a path count, and may fail.
+    pub fn about(self, path: fn(&str) -> bool) -> Self {
+        Self {
+            about: Some(path),
+            ..self
+        }
+    }
+
     /// Calls so far.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
@@ -60,6 +75,11 @@ impl Faults {
     /// Of these, those that are meant to change something.
     pub fn writes(&self) -> usize {
         self.writes.load(Ordering::SeqCst)
+    }
+
+    /// What was to fail has failed; what was to be done all the same is done.
+    pub fn happened(&self) -> bool {
+        self.happened.load(Ordering::SeqCst)
     }
 
     /// The same place, seen through a client that fails.
@@ -92,7 +112,7 @@ where
     S: tower::Service<Request<Body>, Response = Response<B>>,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
-    B: Send,
+    B: Send + 'static,
 {
     type Response = Response<B>;
     type Error = BoxError;
@@ -103,6 +123,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if self.faults.about.is_some_and(|about| !about(request.uri().path())) {
+            let answer = self.inner.call(request);
+            return Box::pin(async move { answer.await.map_err(Into::into) });
+        }
         let number = self.faults.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let mut fault = self.faults.at.and_then(|(at, fault)| (at == number).then_some(fault));
         if *request.method() != Method::GET {
@@ -113,13 +137,21 @@ where
                 .and_then(|(at, fault)| (at == write).then_some(fault));
             fault = fault.or(at_write);
         }
+        if matches!(fault, Some(Fault::NotSent | Fault::DiesBefore)) {
+            self.faults.happened.store(true, Ordering::SeqCst);
+        }
         if fault == Some(Fault::NotSent) {
             return Box::pin(async { Err("the call was not sent".into()) });
         }
-        let answer = self.inner.call(request);
+        if fault == Some(Fault::DiesBefore) {
+            return Box::pin(std::future::pending());
+        }
+        let (answer, happened) = (self.inner.call(request), self.faults.happened.clone());
         Box::pin(async move {
             let answer = answer.await.map_err(Into::into)?;
+            happened.fetch_or(fault.is_some(), Ordering::SeqCst);
             match fault {
+                Some(Fault::DiesAfter) => std::future::pending().await,
                 Some(_) => Err("the answer was lost".into()),
                 None => Ok(answer),
             }

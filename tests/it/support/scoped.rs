@@ -151,10 +151,20 @@ impl ControlPlane {
 
     /// Starts it with other settings.
     pub fn start_with(place: &Place, calling: Client, change: impl FnOnce(&mut controller::Settings)) -> Self {
+        Self::start_apart(place, calling.clone(), calling, change)
+    }
+
+    /// The same; what programs workers calls with a client of its own.
+    pub fn start_apart(
+        place: &Place,
+        calling: Client,
+        programming: Client,
+        change: impl FnOnce(&mut controller::Settings),
+    ) -> Self {
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let cluster = Kubernetes::start(calling.clone(), place.client.clone(), "test".into(), &ended);
+        let cluster = Kubernetes::start(calling, place.client.clone(), "test".into(), &ended);
         let settings = Settings::new("registry.example/tidegate:1", &place.namespace);
-        let fleet = Arc::new(KubernetesFleet::new(calling, place.client.clone(), settings));
+        let fleet = Arc::new(KubernetesFleet::new(programming, place.client.clone(), settings));
         let (following, until) = (fleet.clone(), ended.clone());
         tokio::spawn(async move {
             // It fails where the call that makes the authority is the one that is to fail; the next one makes it.

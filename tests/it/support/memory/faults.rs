@@ -1,6 +1,12 @@
 //! How calls fail, and how long they take.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use tidegate::api::credential::Credential;
+use tidegate::cluster::Held;
+use tidegate::domain::key::Key;
+use tokio::time::Instant;
 
 use super::World;
 use super::world::State;
@@ -20,7 +26,20 @@ pub enum Fault {
     StallsBefore,
     /// It is written, and the process stands still before it hears of it, until it is released.
     StallsAfter,
+    /// The answer is 429, to this and to every other call of whoever for [`THROTTLED`].
+    Throttled,
+    /// It is written, and whoever reads Secrets or Credentials sees for [`SEEN_LATE`] what there was before.
+    SeenLate,
+    /// It is written twice, as by something on the way that sends again; the second answer is given.
+    Twice,
 }
+
+/// For how long an API server that throttles does so.
+const THROTTLED: Duration = Duration::from_secs(30);
+/// For how long what was written is not seen.
+const SEEN_LATE: Duration = Duration::from_secs(5);
+/// How long a read takes meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 
 impl Fault {
     /// All after which nobody is left who goes on.
@@ -57,10 +76,22 @@ impl World {
         self.released.notified().await;
     }
 
-    pub(super) async fn read<T>(&self, get: impl FnOnce(&mut State) -> T) -> T {
+    /// A read: counted, and refused while the API server throttles.
+    pub(super) async fn read<T, E>(
+        &self,
+        fail: impl FnOnce() -> E,
+        get: impl FnOnce(&mut State) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.pause().await;
+        if self.state().behind().is_some() {
+            // So that the time in which it is comes to an end, even for who looks again at once.
+            tokio::time::sleep(LOOK).await;
+        }
         let mut state = self.state();
         state.reads += 1;
+        if state.throttles() {
+            return Err(fail());
+        }
         get(&mut state)
     }
 
@@ -69,14 +100,18 @@ impl World {
         &self,
         what: String,
         fail: impl FnOnce() -> E,
-        commit: impl FnOnce(&mut State) -> Result<T, E>,
+        mut commit: impl FnMut(&mut State) -> Result<T, E>,
     ) -> Result<T, E> {
         self.pause().await;
         let fault = {
             let mut state = self.state();
             let number = state.writes.len();
             state.writes.push(what);
-            state.faults.remove(&number)
+            let fault = state.faults.remove(&number);
+            if state.throttles() {
+                return Err(fail());
+            }
+            fault
         };
         match fault {
             None => commit(&mut self.state()),
@@ -99,6 +134,24 @@ impl World {
                 self.stall().await;
                 done
             }
+            Some(Fault::Throttled) => {
+                self.state().throttled = Some(Instant::now() + THROTTLED);
+                Err(fail())
+            }
+            Some(Fault::SeenLate) => {
+                let mut state = self.state();
+                state.behind = Some(Behind {
+                    until: Instant::now() + SEEN_LATE,
+                    held: state.held.clone(),
+                    credentials: state.credentials.clone(),
+                });
+                commit(&mut state)
+            }
+            Some(Fault::Twice) => {
+                let mut state = self.state();
+                let _ = commit(&mut state);
+                commit(&mut state)
+            }
         }
     }
 
@@ -115,5 +168,34 @@ impl World {
             longest.mul_f64(f64::from(u32::try_from(*seed >> 32).unwrap()) / f64::from(u32::MAX))
         };
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// What is seen in the place of what there is.
+pub struct Behind {
+    until: Instant,
+    held: BTreeMap<Key, Held>,
+    credentials: BTreeMap<Key, Credential>,
+}
+
+impl State {
+    fn throttles(&self) -> bool {
+        self.throttled.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn behind(&self) -> Option<&Behind> {
+        self.behind.as_ref().filter(|behind| Instant::now() < behind.until)
+    }
+
+    /// The Secret of ours that a read finds.
+    pub(super) fn seen_held(&self, key: &Key) -> Option<Held> {
+        let held = self.behind().map_or(&self.held, |behind| &behind.held);
+        held.get(key).cloned()
+    }
+
+    /// The Credential that a read finds.
+    pub(super) fn seen_credential(&self, key: &Key) -> Option<Credential> {
+        let credentials = self.behind().map_or(&self.credentials, |behind| &behind.credentials);
+        credentials.get(key).cloned()
     }
 }

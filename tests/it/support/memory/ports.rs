@@ -27,8 +27,9 @@ impl Cluster for Ports {
     }
 
     async fn integration(&self, key: &Key) -> Result<Option<Integration>, ClusterError> {
+        let fail = || failed("Integration", key);
         self.world
-            .read(|state| {
+            .read(fail, |state| {
                 let stored = state.integrations.get(key).cloned();
                 let Some(generation) = state.undecodable.get(key) else {
                     return Ok(stored);
@@ -47,12 +48,14 @@ impl Cluster for Ports {
     }
 
     async fn credential(&self, key: &Key) -> Result<Option<Credential>, ClusterError> {
-        self.world.read(|state| Ok(state.credentials.get(key).cloned())).await
+        let fail = || failed("Credential", key);
+        self.world.read(fail, |state| Ok(state.seen_credential(key))).await
     }
 
     async fn secret(&self, key: &Key) -> Result<Option<Data>, ClusterError> {
+        let fail = || failed("Secret", key);
         self.world
-            .read(|state| {
+            .read(fail, |state| {
                 if state.unreadable {
                     return Err(ClusterError::Forbidden {
                         verb: "get",
@@ -61,8 +64,8 @@ impl Cluster for Ports {
                     });
                 }
                 let ours = || {
-                    state.held.get(key).map(|held| Data {
-                        version: held.version.clone(),
+                    state.seen_held(key).map(|held| Data {
+                        version: held.version,
                         values: BTreeMap::new(),
                         withheld: Some(tidegate::cluster::OURS_ALONE),
                     })
@@ -73,8 +76,9 @@ impl Cluster for Ports {
     }
 
     async fn held(&self, key: &Key) -> Result<Option<Held>, ClusterError> {
+        let fail = || failed("Secret", key);
         self.world
-            .read(|state| {
+            .read(fail, |state| {
                 let foreign = state.secrets.get(key).map(|data| Held {
                     uid: String::new(),
                     version: data.version.clone(),
@@ -82,7 +86,7 @@ impl Cluster for Ports {
                     annotations: BTreeMap::new(),
                     values: BTreeMap::new(),
                 });
-                Ok(state.held.get(key).cloned().or(foreign))
+                Ok(state.seen_held(key).or(foreign))
             })
             .await
     }
@@ -107,7 +111,8 @@ impl Cluster for Ports {
     }
 
     async fn rehearse(&self, secret: &Keep, before: Option<&Held>) -> Result<(), ClusterError> {
-        self.world.read(|state| state.expect(&secret.key, before)).await
+        let fail = || failed("Secret", &secret.key);
+        self.world.read(fail, |state| state.expect(&secret.key, before)).await
     }
 
     async fn discard(&self, key: &Key, held: &Held) -> Result<(), ClusterError> {
@@ -149,7 +154,10 @@ impl Cluster for Ports {
     }
 
     async fn config_map(&self, key: &Key) -> Result<Option<Data>, ClusterError> {
-        self.world.read(|state| Ok(state.config_maps.get(key).cloned())).await
+        let fail = || failed("ConfigMap", key);
+        self.world
+            .read(fail, |state| Ok(state.config_maps.get(key).cloned()))
+            .await
     }
 
     async fn write_integration_status(
@@ -203,9 +211,15 @@ impl Fleet for Ports {
     async fn programmed(&self, key: &Key, uid: &str) -> Result<Option<Plan>, FleetError> {
         let get = |state: &mut State| {
             let stored = state.workloads.get(key).filter(|workload| workload.plan.uid == uid);
-            stored.map(|workload| (*workload.plan).clone())
+            Ok(stored.map(|workload| (*workload.plan).clone()))
         };
-        Ok(self.world.read(get).await)
+        let fail = || FleetError::Failed {
+            verb: "get",
+            kind: "Secret",
+            key: key.clone(),
+            detail: "injected".into(),
+        };
+        self.world.read(fail, get).await
     }
 
     async fn program(&self, workload: &Workload) -> Result<(), FleetError> {

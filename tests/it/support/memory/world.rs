@@ -15,7 +15,9 @@ use tidegate::domain::secret::SecretValue;
 use tidegate::fleet::{FleetError, Observation, WorkerState, Workload};
 use tidegate::provider::exchange::Exchange;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
+use super::faults::Behind;
 use super::workers::Worker;
 use super::{Fault, Ports, clock};
 
@@ -50,6 +52,10 @@ pub struct State {
     pub(super) workers: BTreeMap<Key, Vec<Worker>>,
     pub(super) listeners: Vec<Listener>,
     pub(super) faults: BTreeMap<usize, Fault>,
+    /// Until when every call is refused.
+    pub(super) throttled: Option<Instant>,
+    /// Reads are behind.
+    pub(super) behind: Option<Behind>,
     pub(super) writes: Vec<String>,
     pub(super) notices: Vec<Notice>,
     pub(super) reads: usize,
