@@ -21,8 +21,10 @@ use super::step::of_record;
 
 /// For how long a provider that does not answer is tried.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
-/// Between two tries.
+/// Between two tries, where a provider does not say.
 const PAUSE: Duration = Duration::from_secs(15);
+/// The same where it does: at the end of our patience there is another one.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 /// Revokes, or gives up, and lets the object go.
 pub(super) async fn reconcile<C: Cluster, F: Fleet>(
@@ -40,14 +42,15 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
     let late = deleted.is_none_or(|deleted| now.duration_since(deleted) > PATIENCE);
     let hands_off = scene.credential.spec.suspend == Some(true);
     // A spec that cannot be read any more, or hands off: nothing to revoke with, or nothing that may be done.
-    let left = if hands_off || scene.obstacle.is_some() {
-        everything(&scene)
+    let (left, asked) = if hands_off || scene.obstacle.is_some() {
+        (everything(&scene), None)
     } else {
         revoke_all(context, &scene).await
     };
     if !left.is_empty() && !late && !hands_off && scene.obstacle.is_none() {
         tracing::warn!(%key, left = left.len(), "values of a deleted Credential could not be revoked yet");
-        return Ok(Some(PAUSE));
+        // A provider that is asked sooner than it wants may want still more time, until there is none left.
+        return Ok(Some(asked.unwrap_or(PAUSE).clamp(PAUSE, LONGEST)));
     }
     for (name, why) in left {
         let note = format!("`{name}` is left alive at the provider: {why}; revoke it there");
@@ -70,13 +73,20 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
     Ok(None)
 }
 
-/// Revokes all that is known; what could not be, by id or attempt, and why.
+/// Revokes all that is known; what could not be, by id or attempt, and why, and for how long a provider wants to be left
+/// alone.
 ///
 /// The value in use comes last: it may be what authorises the others.
-async fn revoke_all<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &Scene) -> Vec<(String, String)> {
-    let mut left = Vec::new();
+async fn revoke_all<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &Scene,
+) -> (Vec<(String, String)>, Option<Duration>) {
+    let (mut left, mut asked) = (Vec::new(), None);
     let mut note = |name: String, done: Result<(), IssueError>| {
         if let Err(error) = done {
+            if let IssueError::Later { after, .. } = &error {
+                asked = asked.max(*after);
+            }
             left.push((name, error.to_string()));
         }
     };
@@ -114,7 +124,9 @@ async fn revoke_all<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &Scene
             _ => {}
         }
     }
-    let Some(record) = &scene.record else { return left };
+    let Some(record) = &scene.record else {
+        return (left, asked);
+    };
     let made = of_record(scene);
     let order = scene.order(&made, now);
     let value = |key: &str| scene.issued.as_ref().and_then(|issued| issued.values.get(key));
@@ -141,7 +153,7 @@ async fn revoke_all<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &Scene
             .revoke(&order, value("value"), record.id.as_deref())
             .await,
     );
-    left
+    (left, asked)
 }
 
 /// All that is known, none of it revoked.
