@@ -1,5 +1,5 @@
 //! The rules one by one. `tests/exits.rs` goes through every way in which requests can end together, `tests/histories.rs`
-//! compares with a reference that is written differently.
+//! compares with a reference that is written differently, `tests/published.rs` with a breaker of somebody else.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use crate::domain::plan::BreakerPlan;
 
 mod exits;
 mod histories;
+mod published;
 mod reference;
 
 const SECOND: Duration = Duration::from_secs(1);

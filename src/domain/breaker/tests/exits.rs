@@ -4,11 +4,13 @@
 //! an exit that nobody thought of does not report. So all exits are listed here, and all orders are tried.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use http::StatusCode;
 
+use super::histories::full;
 use super::*;
 use crate::domain::classify::{Ending, Fault, outcome};
 
@@ -86,6 +88,8 @@ enum Planted {
     Nothing,
     /// A cancelled request does not report, and there is no deadline that would make up for it.
     LeakOnCancel,
+    /// The breaker lets one trial more through than it should.
+    OneTrialTooMany,
 }
 
 fn end(guard: Guard<Shared>, exit: Exit, planted: Planted) {
@@ -126,9 +130,9 @@ fn play(
     planted: Planted,
 ) -> Result<(), String> {
     let mut bench = Bench::new(Settings {
-        half_open_requests: trials,
+        half_open_requests: trials + u32::from(planted == Planted::OneTrialTooMany),
         trial_deadline: match planted {
-            Planted::Nothing => 5 * SECOND,
+            Planted::Nothing | Planted::OneTrialTooMany => 5 * SECOND,
             Planted::LeakOnCancel => 1_000_000 * SECOND,
         },
         consecutive_failures: 2,
@@ -139,8 +143,15 @@ fn play(
         breaker: Rc::new(RefCell::new(bench.breaker)),
         now: Rc::new(Cell::new(bench.now)),
     };
+    // How many trials each half-open time has let through: of one epoch never more than allowed, whatever became of them.
+    let granted = RefCell::new(BTreeMap::<u64, u32>::new());
     let admit = || match shared.breaker.borrow_mut().admit(shared.now.get()) {
-        Admission::Admit(permit) => Some(Guard::new(shared.clone(), permit)),
+        Admission::Admit(permit) => {
+            if permit.is_trial() {
+                *granted.borrow_mut().entry(permit.epoch).or_default() += 1;
+            }
+            Some(Guard::new(shared.clone(), permit))
+        }
         Admission::Refuse { .. } => None,
     };
     let mut guards = [None, None, None];
@@ -154,8 +165,7 @@ fn play(
             begun[request] = true;
             guards[request] = admit();
         }
-        let under_way = guards.iter().flatten().count();
-        if shared.breaker.borrow().snapshot().state == CircuitState::HalfOpen && under_way > 3 {
+        if granted.borrow().values().any(|granted| *granted > trials) {
             return Err("more trials than allowed".into());
         }
         shared.now.set(shared.now.get() + pause);
@@ -190,10 +200,11 @@ fn play_all(planted: Planted) -> (u64, Vec<String>) {
     for (start, prepare) in prepared.into_iter().enumerate() {
         for trials in [1, 2] {
             for order in ORDERS {
-                for pause in [Duration::ZERO, 4 * SECOND] {
+                // None, less than a trial may take, and long enough for an open circuit to try again.
+                for pause in [Duration::ZERO, 4 * SECOND, 40 * SECOND] {
                     for index in 0..EXITS.len().pow(3) {
-                        // In debug builds every 7th: 7 and 16 have no common factor, so every exit is met everywhere.
-                        if cfg!(debug_assertions) && index % 7 != 0 {
+                        // Of a sample every 11th: 11 and 16 have no common factor, so every exit is met everywhere.
+                        if !full() && index % 11 != 0 {
                             continue;
                         }
                         let exits = [EXITS[index % 16], EXITS[index / 16 % 16], EXITS[index / 256]];
@@ -229,6 +240,15 @@ fn a_planted_leak_is_found() {
     let (_, stuck) = play_all(Planted::LeakOnCancel);
     assert!(
         stuck.iter().any(|found| found.contains("Cancelled")),
+        "the check cannot fail"
+    );
+}
+
+#[test]
+fn a_planted_trial_too_many_is_found() {
+    let (_, found) = play_all(Planted::OneTrialTooMany);
+    assert!(
+        found.iter().any(|found| found.contains("more trials")),
         "the check cannot fail"
     );
 }
