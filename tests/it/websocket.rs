@@ -328,14 +328,9 @@ async fn open_connections_are_what_max_in_flight_counts() {
     pair.end.close(1000).await;
     assert_eq!(pair.caller.closed().await, 1000);
     drop((pair.caller, pair.end));
-    let (_next, _) = loop {
-        let mut socket = TcpStream::connect(pair.worker.address).await.unwrap();
-        socket.write_all(handshake("").as_bytes()).await.unwrap();
-        let answer = read_head(&mut socket).await;
-        if answer.starts_with("HTTP/1.1 101") {
-            break (socket, answer);
-        }
-    };
+    let next = async { while !ask(&pair.worker, &handshake("")).await.starts_with("http/1.1 101") {} };
+    let next = tokio::time::timeout(Duration::from_secs(10), next).await;
+    next.expect("the place is free again");
 }
 
 #[tokio::test]
@@ -370,14 +365,17 @@ async fn a_side_that_is_dead_is_found_and_the_other_told() {
         } else {
             (&mut pair.end, 1001)
         };
-        let code = loop {
-            match alive.read().await {
-                Some((PING, payload)) => alive.send(PONG, &payload).await,
-                Some((CLOSE, payload)) => break u16::from_be_bytes(*payload.first_chunk().unwrap()),
-                other => panic!("{other:?}"),
+        let told = async {
+            loop {
+                match alive.read().await {
+                    Some((PING, payload)) => alive.send(PONG, &payload).await,
+                    Some((CLOSE, payload)) => break u16::from_be_bytes(*payload.first_chunk().unwrap()),
+                    other => panic!("{other:?}"),
+                }
             }
         };
-        assert_eq!(code, expected);
+        let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+        assert_eq!(told.expect("the dead side is found"), expected);
     }
 }
 
