@@ -17,6 +17,9 @@ use load::Round;
 use process::{mebibytes, median};
 use proxy::Proxy;
 
+// Each benchmark uses its part of it.
+#[allow(dead_code)]
+#[path = "../load.rs"]
 mod load;
 #[path = "../plan.rs"]
 mod plan;
@@ -27,6 +30,9 @@ mod process;
 mod proxy;
 mod upstream;
 
+/// Requests a second, over all connections. Well below what two cores can do, so that waiting in line is not what is
+/// measured.
+const RATE: u32 = 2000;
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -71,17 +77,18 @@ fn measure() -> Result<(), String> {
 
     println!(
         "{} requests/s over {} connections, answers of 1 KiB; {ROUNDS} rounds of {} s each way, interleaved; medians",
-        load::RATE,
+        RATE,
         load::CONNECTIONS,
         ROUND.as_secs()
     );
     for proxy in &proxies {
-        load::run(proxy.address, WARM_UP, directory.path()).map_err(|reason| format!("{}: {reason}", proxy.name))?;
+        load::at_rate(proxy.address, RATE, WARM_UP, directory.path())
+            .map_err(|reason| format!("{}: {reason}", proxy.name))?;
     }
     let mut direct = Figures::default();
     let mut through = [Figures::default(), Figures::default()];
     for _ in 0..ROUNDS {
-        direct.add(&load::run(upstream, ROUND, directory.path())?, Duration::ZERO);
+        direct.add(&load::at_rate(upstream, RATE, ROUND, directory.path())?, Duration::ZERO);
         for (proxy, figures) in proxies.iter().zip(&mut through) {
             let time = || {
                 proxy
@@ -90,7 +97,7 @@ fn measure() -> Result<(), String> {
                     .map_err(|error| format!("{}: {error}", proxy.name))
             };
             let before = time()?;
-            let round = load::run(proxy.address, ROUND, directory.path())?;
+            let round = load::at_rate(proxy.address, RATE, ROUND, directory.path())?;
             figures.add(&round, time()?.saturating_sub(before));
         }
     }

@@ -22,6 +22,7 @@ use proxies::{Kind, Proxy};
 use upstream::{Protocol, Upstream};
 
 mod connections;
+#[path = "../load.rs"]
 mod load;
 #[path = "../plan.rs"]
 mod plan;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::process::pause;
 
-const CONNECTIONS: u32 = 16;
+/// Connections at a fixed rate, each of which sends its share.
+pub const CONNECTIONS: u32 = 16;
 /// Connections when as much as possible is asked for.
 const MANY: u32 = 64;
 /// Connections that are all busy while memory is read.
