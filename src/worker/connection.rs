@@ -12,7 +12,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,20 +75,17 @@ pub async fn serve<A, F, B>(
     let Ok(Ok((first, is_http2))) = first else { return };
     let vitals = Arc::new(Vitals::default());
     let reading = Reading::default();
-    let handed_over = Arc::new(OnceLock::new());
     let service = {
-        let (vitals, reading, handed_over) = (vitals.clone(), reading.clone(), handed_over.clone());
+        let (vitals, reading) = (vitals.clone(), reading.clone());
         service_fn(move |request| {
             let under_way = vitals.begin();
             let (answered, reading) = (answer(request), reading.clone());
-            let (vitals, handed_over) = (vitals.clone(), handed_over.clone());
+            let vitals = vitals.clone();
             async move {
                 let mut response = answered.await;
-                if let Some(handover) = response.extensions_mut().remove::<Handover>()
-                    && handed_over.set(handover).is_ok()
-                {
+                if let Some(handover) = response.extensions_mut().remove::<Handover>() {
                     // From here on, and before the caller has seen the answer.
-                    vitals.hand_over();
+                    vitals.hand_over(handover);
                 }
                 if is_http2 {
                     response.headers_mut().remove(CONNECTION);
@@ -119,7 +116,7 @@ pub async fn serve<A, F, B>(
         if let Some(ended) = watch(Pin::new(&mut connection), look, &stop, finish).await {
             let parts = connection.into_parts();
             let wire = parts.io.into_inner();
-            match handed_over.get().and_then(Handover::take) {
+            match vitals.handed_over().and_then(Handover::take) {
                 Some(begin) if ended.is_ok() && !wire.is_refused() => {
                     begin(wire.into_socket(), parts.read_buf, stop).await;
                     return;

@@ -7,8 +7,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::framing::{Framing, Phase};
+use super::websocket::Handover;
 
 /// A caller's socket.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl<S> Wire<S> {
         let Some(framing) = &mut self.framing else {
             return;
         };
-        if self.vitals.is_handed_over() {
+        if self.vitals.handed_over().is_some() {
             return;
         }
         if let Err(end) = framing.read(&mut buffer.filled_mut()[from..]) {
@@ -139,8 +140,8 @@ pub struct Vitals {
     /// Since when the peer does not take what is written; milliseconds after `start` plus 1, 0 while it does.
     stalled: AtomicU64,
     under_way: AtomicU32,
-    /// What follows is not HTTP any more.
-    handed_over: AtomicBool,
+    /// Once it is there, what follows is not HTTP any more.
+    handed_over: OnceLock<Handover>,
 }
 
 /// What to do about a connection.
@@ -172,7 +173,7 @@ impl Default for Vitals {
             changed: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
-            handed_over: AtomicBool::new(false),
+            handed_over: OnceLock::new(),
         }
     }
 }
@@ -197,12 +198,14 @@ impl Vitals {
     }
 
     /// The answer that is written next makes the connection one of another protocol.
-    pub fn hand_over(&self) {
-        self.handed_over.store(true, Ordering::Relaxed);
+    pub fn hand_over(&self, handover: Handover) {
+        // It can be the answer to one request alone, and the first one is.
+        let _ = self.handed_over.set(handover);
     }
 
-    fn is_handed_over(&self) -> bool {
-        self.handed_over.load(Ordering::Relaxed)
+    /// What the connection is to become, if an answer says so.
+    pub fn handed_over(&self) -> Option<&Handover> {
+        self.handed_over.get()
     }
 
     /// A request begins; it ends when the guard is dropped.
