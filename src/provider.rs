@@ -94,6 +94,9 @@ pub struct Named {
     pub credentials: std::collections::BTreeSet<String>,
 }
 
+/// The longest wait that is granted to a provider: nobody is to be put off for years by one answer.
+pub const WAIT_MAX: Duration = Duration::from_secs(3600);
+
 /// Why nothing was issued, tested or revoked. No message has a secret, a header, or a body of a provider in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssueError {
@@ -114,7 +117,7 @@ pub enum IssueError {
     /// The provider answered that it did not act, and may later: 429, 503.
     #[error("{message}")]
     Later {
-        /// When it may be asked again, as far as it said so.
+        /// When it may be asked again, as far as it said so; [`WAIT_MAX`] at most.
         after: Option<Duration>,
         /// What failed and what can be done.
         message: String,

@@ -95,10 +95,7 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
     context.refer(&User::Credential(key.clone()), sources.into_iter().collect());
 
     let data = context.secret_of(&key, &credential).await?;
-    let material = match secret.and_then(|name| current::withheld(name, data.as_ref())) {
-        Some(problem) => Err(problem),
-        None => validate::credential(&credential.spec, data.as_ref().map(|data| &data.values)),
-    };
+    let material = current::of_secret(&credential.spec, secret, data.as_ref());
     let fingerprint = lock(&context.values).fingerprint(&credential.spec, &material);
     let last = lock(&context.values).last(&key, &uid);
     let found = Found {

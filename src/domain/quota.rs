@@ -106,8 +106,7 @@ impl Bucket {
     /// How long it takes until `ahead` tokens are taken and there is another one.
     pub fn wait(&self, ahead: u32, now: Instant) -> Option<Duration> {
         let allowance = self.allowance?;
-        let there = self.credit + now.saturating_duration_since(self.at).as_nanos();
-        let there = there.min(allowance.period * u128::from(allowance.capacity));
+        let there = self.credit_at(now);
         Some(duration(
             (allowance.period * (u128::from(ahead) + 1)).saturating_sub(there),
         ))
@@ -121,12 +120,16 @@ impl Bucket {
     }
 
     fn refill(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_nanos();
+        self.credit = self.credit_at(now);
         self.at = self.at.max(now);
-        self.credit = match self.allowance {
-            Some(Allowance { capacity, period }) => (self.credit + passed).min(period * u128::from(capacity)),
-            None => 0,
-        };
+    }
+
+    /// What there is at `now`, which may be before the last look.
+    fn credit_at(&self, now: Instant) -> u128 {
+        let passed = now.saturating_duration_since(self.at).as_nanos();
+        self.allowance.map_or(0, |Allowance { capacity, period }| {
+            (self.credit + passed).min(period * u128::from(capacity))
+        })
     }
 }
 

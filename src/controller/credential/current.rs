@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, ClusterError, Data};
 use crate::controller::Context;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
-use crate::domain::rotation::next::LAST;
+use crate::domain::rotation::next::ends;
 use crate::domain::rotation::{Record, names, record};
 use crate::domain::validate::{self, CredentialProblem, Violation};
 use crate::fleet::Fleet;
@@ -67,10 +67,7 @@ pub async fn read<C: Cluster, F: Fleet>(
         });
     };
     let data = context.cluster.secret(&Key::new(key.namespace.clone(), name)).await?;
-    let material = match withheld(name, data.as_ref()) {
-        Some(problem) => Err(problem),
-        None => validate::credential(spec, data.as_ref().map(|data| &data.values)),
-    };
+    let material = of_secret(spec, Some(name), data.as_ref());
     let not_after = match &material {
         Ok(Material::Certificate { chain, .. }) => validate::certificate_times(chain).map(|(_, end)| end),
         _ => None,
@@ -85,6 +82,18 @@ pub async fn read<C: Cluster, F: Fleet>(
         not_after,
         renewable: false,
     })
+}
+
+/// The value of `spec` from `data` of the Secret `name` that it names, if it names one.
+pub fn of_secret(
+    spec: &CredentialSpec,
+    name: Option<&str>,
+    data: Option<&Data>,
+) -> Result<Material, CredentialProblem> {
+    match name.and_then(|name| withheld(name, data)) {
+        Some(problem) => Err(problem),
+        None => validate::credential(spec, data.map(|data| &data.values)),
+    }
 }
 
 /// Why the Secret `name` is not to be used by a Credential that names it.
@@ -103,7 +112,7 @@ fn unless_expired(
     not_after: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Material, CredentialProblem> {
-    match not_after.filter(|end| end.checked_sub(LAST).unwrap_or(*end) <= now) {
+    match not_after.filter(|end| ends(*end) <= now) {
         Some(end) if material.is_ok() => Err(CredentialProblem::Expired {
             message: format!("the value expired at {end}"),
         }),

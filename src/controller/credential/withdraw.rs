@@ -24,7 +24,7 @@ const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 /// Between two tries, where a provider does not say.
 const PAUSE: Duration = Duration::from_secs(15);
 /// The same where it does: at the end of our patience there is another one.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const LONGEST: Duration = PATIENCE.unsigned_abs();
 
 /// Revokes, or gives up, and lets the object go.
 pub(super) async fn reconcile<C: Cluster, F: Fleet>(

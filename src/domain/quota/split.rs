@@ -152,6 +152,7 @@ impl Split {
     }
 
     /// What all workers may hold together, from 0 to 1.
+    #[cfg(test)]
     pub fn held(&self) -> f64 {
         let wanted = self.terms.map_or(1, |terms| terms.wanted);
         self.holders.values().map(|holder| holder.may_hold(wanted)).sum()

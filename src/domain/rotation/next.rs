@@ -240,7 +240,7 @@ fn replacement(class: Class) -> Duration {
 }
 
 /// From when on a value that ends at `end` is not used any more.
-fn ends(end: Timestamp) -> Timestamp {
+pub fn ends(end: Timestamp) -> Timestamp {
     before(end, LAST)
 }
 

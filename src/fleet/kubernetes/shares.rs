@@ -48,8 +48,7 @@ impl Shares {
         self.change(key, |split| split.hear(worker, of));
     }
 
-    /// What `worker` is to be told now, if anything; and what wakes who wants to ask again, with the time to ask at the
-    /// latest.
+    /// What `worker` is to be told now, if anything; [`until_news`] says when to ask again.
     pub fn tell(&self, key: &Key, worker: &str) -> Option<u32> {
         let integrations = self.lock();
         let mut next = None;

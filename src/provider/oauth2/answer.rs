@@ -14,6 +14,7 @@ use super::source::VALUE_MAX;
 use crate::api::condition::reason;
 use crate::api::credential::oauth2::Grant;
 use crate::domain::secret::SecretValue;
+use crate::provider::WAIT_MAX;
 use crate::provider::exchange::Answer;
 
 /// The lifetime of a token whose answer names none (RFC 6749, 5.1 leaves it to the documentation): what most providers
@@ -22,9 +23,6 @@ pub const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The longest lifetime that is believed, in seconds: 10 years.
 pub const LIFETIME_MAX: u32 = 10 * 365 * 86_400;
-
-/// The longest wait that is granted to a provider.
-pub const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use crate::api::bounds;
 use crate::api::condition::reason;
 use crate::api::credential::rotation::StepExpectation;
 use crate::domain::validate::Violation;
-use crate::provider::IssueError;
 use crate::provider::exchange::{Answer, ExchangeError};
 use crate::provider::template::Step;
+use crate::provider::{IssueError, WAIT_MAX};
 
 /// What an answer means, where there is one that says what was done.
 #[derive(Debug)]
@@ -62,9 +62,6 @@ pub fn accepted(step: Step, expect: Option<&StepExpectation>) -> Result<Vec<(u16
     statuses.iter().map(range).collect()
 }
 
-/// The longest wait that is granted to a provider.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
-
 /// What `answered` means in this step. Nothing of the answer but its status is in any message.
 pub fn outcome(
     given: Given<'_>,
@@ -93,7 +90,6 @@ pub fn outcome(
     }
     let later = |after: Option<Duration>| {
         Err(IssueError::Later {
-            // Nobody is to be put off for years by one answer.
             after: after.map(|after| after.min(WAIT_MAX)),
             message: format!("step `{step}`: `{host}` answered {status}; it is tried again"),
         })

@@ -10,11 +10,11 @@ use crate::api::condition::reason;
 use crate::cluster::{Cluster, ClusterError};
 use crate::controller::credential::scene::Scene;
 use crate::controller::{Context, ReconcileError, lock};
-use crate::domain::rotation::next::{LAST, call, refused_until};
+use crate::domain::rotation::next::{call, ends, refused_until};
 use crate::domain::rotation::{Attempt, Class, Failed, Minted, Phase};
 use crate::fleet::Fleet;
 use crate::provider::steps::Trial;
-use crate::provider::{self, IssueError};
+use crate::provider::{self, IssueError, WAIT_MAX};
 use crate::telemetry::controller_metrics;
 
 /// A process that was held up for longer between writing down that it asks and asking does not ask any more: another
@@ -117,7 +117,7 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
 /// A value that cannot be used any more when it comes is none; to ask again at once would bring the same.
 fn expired(minted: &Minted, now: Timestamp) -> Option<IssueError> {
     let end = minted.not_after?;
-    (end.checked_sub(LAST).unwrap_or(end) <= now).then(|| IssueError::Later {
+    (ends(end) <= now).then(|| IssueError::Later {
         after: None,
         message: "the value that the provider gave had already expired; look at the provider's clock and lifetime"
             .into(),
@@ -328,7 +328,7 @@ async fn failed<C: Cluster, F: Fleet>(
     if let IssueError::Later { after: Some(after), .. } = &error
         && let Some(host) = scene.host()
     {
-        lock(&context.pace).pause(&host, Instant::now() + (*after).min(Duration::from_secs(3600)));
+        lock(&context.pace).pause(&host, Instant::now() + (*after).min(WAIT_MAX));
     }
     // The old value was used up the first time, and what came of it is lost.
     let lost = replay && permanent;
