@@ -90,6 +90,11 @@ async fn merge(place: &Place, name: &str, patch: Value) {
         .unwrap();
 }
 
+async fn create_generated(place: &Place) {
+    let spec = json!({"generated": {"length": 32}});
+    create(place, NAME, json!(["api.example.com"]), spec).await;
+}
+
 async fn event(place: &Place, reason: &str) -> Event {
     eventually(DEADLINE, || async {
         let events = place.api::<Event>().list(&ListParams::default()).await.unwrap();
@@ -104,13 +109,7 @@ async fn event(place: &Place, reason: &str) -> Event {
 async fn an_issued_secret_is_ours_and_keeps_what_others_put_there() {
     let place = apiserver::namespace("credential-issued").await;
     let plane = start(&place);
-    create(
-        &place,
-        NAME,
-        json!(["api.example.com"]),
-        json!({"generated": {"length": 32}}),
-    )
-    .await;
+    create_generated(&place).await;
     let found = credential(&place, NAME, at_revision(1)).await;
     let secrets: Api<Secret> = place.api();
     let first = secrets.get(ISSUED).await.unwrap();
@@ -166,13 +165,7 @@ async fn an_issued_secret_is_ours_and_keeps_what_others_put_there() {
 async fn an_issued_secret_that_is_deleted_or_emptied_comes_back() {
     let place = apiserver::namespace("credential-back").await;
     let plane = start(&place);
-    create(
-        &place,
-        NAME,
-        json!(["api.example.com"]),
-        json!({"generated": {"length": 32}}),
-    )
-    .await;
+    create_generated(&place).await;
     credential(&place, NAME, at_revision(1)).await;
     let secrets: Api<Secret> = place.api();
     secrets.delete(ISSUED, &DeleteParams::default()).await.unwrap();
@@ -190,13 +183,7 @@ async fn a_secret_of_that_name_that_is_not_ours_is_told_and_left_alone() {
     let manifest = json!({"metadata": {"name": ISSUED}, "stringData": {"value": "somebody's"}});
     let before = create_secret(&place, manifest).await;
     let plane = start(&place);
-    create(
-        &place,
-        NAME,
-        json!(["api.example.com"]),
-        json!({"generated": {"length": 32}}),
-    )
-    .await;
+    create_generated(&place).await;
     let found = credential(&place, NAME, |it| condition(it, kind::STALLED).is_some()).await;
     let told = condition(&found, kind::READY).unwrap();
     assert_eq!(

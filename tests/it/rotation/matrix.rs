@@ -151,6 +151,11 @@ async fn matrix(number: usize) {
     if scenario.promise == Promise::Recovers {
         assert!(longest < Duration::from_secs(300), "{longest:?}");
     }
+    nothing_is(&wrong, scenario);
+}
+
+/// Asserts that no run of `scenario` went wrong.
+pub fn nothing_is(wrong: &[String], scenario: Scenario) {
     assert!(
         wrong.is_empty(),
         "{}: {} wrong\n{}",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::life::Step;
-use super::matrix::{At, run, usual};
+use super::matrix::{At, nothing_is, run, usual};
 use super::scenario::SCENARIOS;
 
 /// Of how many histories one is run, unless `TIDEGATE_FULL_MATRIX` is set.
@@ -66,13 +66,7 @@ async fn pairs(number: usize) {
         lost.values().sum::<usize>(),
         lost.len()
     );
-    assert!(
-        wrong.is_empty(),
-        "{}: {} wrong\n{}",
-        scenario.name,
-        wrong.len(),
-        wrong.join("\n")
-    );
+    nothing_is(&wrong, scenario);
 }
 
 macro_rules! pairs {
