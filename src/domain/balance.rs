@@ -14,7 +14,8 @@
 //!
 //! *RoundRobin* is smooth and weighted (nginx's algorithm). *LeastLoaded* draws two by weight and takes the first,
 //! unless it is clearly more loaded than the second: latency (peak EWMA) x requests under way, relative to its weight.
-//! So weights hold among equals, and a slow endpoint gives way.
+//! So weights hold among equals, and a slow endpoint gives way. *ConsistentHash* is in [`hash`]; a request without a key
+//! is *LeastLoaded*'s.
 //!
 //! No call allocates or locks.
 
@@ -23,6 +24,10 @@ use std::time::{Duration, Instant};
 use super::breaker::Gate;
 use super::plan::EndpointPlan;
 use crate::api::integration::BalancePolicy;
+
+pub use hash::Key;
+
+mod hash;
 
 /// More endpoints than a plan can have (16).
 const MAX_ENDPOINTS: usize = 64;
@@ -64,6 +69,8 @@ pub struct Balancer {
 struct Endpoint {
     weight: u32,
     priority: u8,
+    /// Its name, hashed: where it stands in a plan does not say which keys are its own.
+    name: Key,
     /// Requests under way.
     in_flight: u32,
     /// Peak EWMA of the latency in nanoseconds, and when it was last brought up to date.
@@ -106,6 +113,7 @@ impl Balancer {
         let endpoints = endpoints.iter().take(MAX_ENDPOINTS).map(|endpoint| Endpoint {
             weight: endpoint.weight.min(MAX_WEIGHT),
             priority: endpoint.priority,
+            name: Key::of([endpoint.name.as_bytes()]),
             in_flight: 0,
             latency: None,
             avoid_until: None,
@@ -120,18 +128,21 @@ impl Balancer {
     /// The index of the endpoint to ask, or `None` when no breaker lets anything through.
     ///
     /// `standing` tells of the endpoint with an index; `tried` is the one that a retry was just refused by.
+    /// `key` is what *ConsistentHash* goes by, if the request has it.
     pub fn choose(
         &mut self,
         standing: impl Fn(usize) -> Standing,
         tried: Option<usize>,
+        key: Option<Key>,
         draw: Draw,
         now: Instant,
     ) -> Option<usize> {
         let candidates = self.candidates(standing, tried.filter(|tried| *tried < self.endpoints.len()), now);
-        match self.policy {
+        match (self.policy, key) {
             _ if candidates.len() < 2 => candidates.first(),
-            BalancePolicy::LeastLoaded => self.least_loaded(candidates, draw, now),
-            BalancePolicy::RoundRobin => self.round_robin(candidates),
+            (BalancePolicy::ConsistentHash, Some(key)) => self.hashed(candidates, key),
+            (BalancePolicy::LeastLoaded | BalancePolicy::ConsistentHash, _) => self.least_loaded(candidates, draw, now),
+            (BalancePolicy::RoundRobin, _) => self.round_robin(candidates),
         }
     }
 

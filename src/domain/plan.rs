@@ -53,6 +53,9 @@ pub struct Plan {
     pub connections: ConnectionPlan,
     /// How to choose among endpoints.
     pub balance: BalancePolicy,
+    /// The header that `ConsistentHash` looks at. Absent in plans of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_on: Option<String>,
     /// Bounds in bytes.
     pub limits: LimitPlan,
     /// Active probes; absent: passive health only.

@@ -94,6 +94,8 @@ pub struct Accepted {
     pub connections: ConnectionPlan,
     /// How to choose among endpoints.
     pub balance: BalancePolicy,
+    /// The header that `ConsistentHash` looks at.
+    pub hash_on: Option<String>,
     /// Bounds in bytes.
     pub limits: LimitPlan,
     /// Active probes, if any.

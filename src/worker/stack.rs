@@ -192,7 +192,7 @@ impl Stack {
         self.take_token(deadline).await?;
         // BALANCE chooses where to; below it everything belongs to one endpoint. BREAKER, per endpoint and inside
         // retry, sees every attempt. The two are asked together: a choice that the breaker refuses is no choice.
-        let (index, permit) = self.choose(last).inspect_err(|_| self.refund_token())?;
+        let (index, permit) = self.choose(asked, last).inspect_err(|_| self.refund_token())?;
         let endpoint = &self.endpoints[index];
         let mut guard = Guard::new(endpoint.standing().clone(), permit);
         let mut load = Load::begin(self.clone(), index);
@@ -308,17 +308,18 @@ impl Stack {
         }
     }
 
-    fn choose(&self, last: Option<usize>) -> Result<(usize, Permit), Failure> {
+    fn choose(&self, asked: &Asked, last: Option<usize>) -> Result<(usize, Permit), Failure> {
         if self.plan.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
             return Err(Failure::NoEndpoint);
         }
+        let key = self.plan.hash_on.as_ref().and_then(|header| asked.key(header));
         // Between the choice and the question to the breaker another request may take the one trial there is; the next
         // choice knows.
         for _ in 0..=self.endpoints.len() {
             let now = Instant::now().into_std();
             let draw = Draw(rand::random(), rand::random());
             let standing = |index: usize| self.endpoints[index].standing().for_choice();
-            let Some(index) = self.balancer().choose(standing, last, draw, now) else {
+            let Some(index) = self.balancer().choose(standing, last, key, draw, now) else {
                 break;
             };
             if let Gate::Admit(permit) = self.endpoints[index].standing().admit() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use http::Request;
 use http_body_util::Empty;
-use tidegate::api::integration::{CircuitState, Health, HealthReason, TrippedBy};
+use tidegate::api::integration::{BalancePolicy, CircuitState, Health, HealthReason, TrippedBy};
 
 use crate::support::dataplane::{Dataplane, api_key, plan, problem};
 use crate::support::provider::{Provider, Reply, answer, piece, streamed};
@@ -135,4 +135,39 @@ async fn a_failing_answer_is_tried_again_and_the_last_one_is_passed_on() {
         1,
         "a small answer that is put aside gives its connection back"
     );
+}
+
+#[tokio::test]
+async fn calls_with_the_same_value_of_the_header_stay_with_one_endpoint_and_move_only_when_it_is_gone() {
+    let providers = [200, 200, 200].map(|status| Provider::start(move |_| async move { status }));
+    let mut providers = futures::future::join_all(providers).await;
+    let mut plan = plan(&providers.iter().map(|provider| provider.url("")).collect::<Vec<_>>());
+    plan.balance = BalancePolicy::ConsistentHash;
+    plan.hash_on = Some("X-User".to_owned());
+    let worker = Dataplane::start([plan]);
+    let endpoint = async |user: usize| {
+        let request = Request::get("/").header("x-user", format!("user-{user}"));
+        let response = worker.call(request, "").await;
+        assert_eq!(response.status(), 200);
+        response.headers()["tidegate-endpoint"].to_str().unwrap().to_owned()
+    };
+    let mut before = Vec::new();
+    for user in 0..30 {
+        before.push(endpoint(user).await);
+    }
+    let mut used = before.clone();
+    used.sort_unstable();
+    used.dedup();
+    assert_eq!(used.len(), 3, "{before:?}");
+    for (user, before) in before.iter().enumerate() {
+        assert_eq!(endpoint(user).await, *before);
+    }
+    drop(providers.remove(1));
+    for (user, before) in before.iter().enumerate() {
+        let after = endpoint(user).await;
+        assert!(
+            after != "e1" && (before == "e1" || after == *before),
+            "{before} {after}"
+        );
+    }
 }

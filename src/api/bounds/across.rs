@@ -40,6 +40,20 @@ pub const RATE_FOR_WORKERS: Across = Across {
     must: "must be, with `burst`, at least `workers.replicas`, because each worker needs a share",
 };
 
+/// `loadBalancing`.
+pub const HASH_ON_SOMETHING: Across = Across {
+    cel: "!has(self.policy) || self.policy != 'ConsistentHash' || has(self.hashOn)",
+    field: ".hashOn",
+    must: "must be set when `policy` is 'ConsistentHash'",
+};
+
+/// `loadBalancing`.
+pub const HASH_ON_FOR_HASH: Across = Across {
+    cel: "!has(self.hashOn) || (has(self.policy) && self.policy == 'ConsistentHash')",
+    field: ".hashOn",
+    must: "must not be set unless `policy` is 'ConsistentHash'",
+};
+
 /// `healthCheck`.
 pub const TIMEOUT_WITHIN_INTERVAL: Across = Across {
     cel: "!has(self.timeout) || !has(self.interval) || duration(self.timeout) <= duration(self.interval)",

@@ -153,6 +153,20 @@ pub const KEY_NAME: Text = Text {
     }],
 };
 
+/// The name of a header to look at (RFC 9110, 5.6.2).
+pub const HEADER_NAME: Text = Text {
+    min: 1,
+    max: 256,
+    forms: &[Form {
+        cel: "self.matches('^[-!#$%&*+.^_`|~0-9A-Za-z]+$')",
+        must: "must be the name of a header: letters, digits and the signs ! # $ % & * + - . ^ _ ` | ~",
+        holds: |text| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-!#$%&*+.^_`|~".contains(&byte))
+        },
+    }],
+};
+
 /// What stands before the value in a header.
 pub const PREFIX: Text = Text {
     min: 0,

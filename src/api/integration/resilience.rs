@@ -250,11 +250,27 @@ pub enum Http2 {
 /// How to choose among endpoints of the same priority.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::HASH_ON_SOMETHING, validation = bounds::HASH_ON_FOR_HASH)]
 pub struct LoadBalancing {
-    /// `LeastLoaded`: of two random endpoints the one that answers sooner (peak EWMA). `RoundRobin`: in turn. Weights
-    /// hold under both. Defaults to `LeastLoaded`.
+    /// `LeastLoaded`: of two random endpoints the one that answers sooner (peak EWMA). `RoundRobin`: in turn.
+    /// `ConsistentHash`: requests with the same value of `hashOn` go to the same endpoint, as long as it is fit and has
+    /// no more than 1.25 times its share of the requests under way. Weights hold under all. Defaults to `LeastLoaded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<BalancePolicy>,
+
+    /// What `ConsistentHash` looks at; required with it, and only with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_on: Option<HashOn>,
+}
+
+/// What requests are told apart by.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HashOn {
+    /// Name of a header of the caller's request, 1 to 256 characters. A request without it, or with an empty value, is
+    /// balanced as under `LeastLoaded`.
+    #[schemars(transform = bounds::HEADER_NAME.schema())]
+    pub header: String,
 }
 
 /// How to choose among endpoints.
@@ -266,4 +282,6 @@ pub enum BalancePolicy {
     LeastLoaded,
     /// In turn.
     RoundRobin,
+    /// By the value of a header.
+    ConsistentHash,
 }

@@ -57,7 +57,7 @@ impl Random {
 fn chosen(balancer: &mut Balancer, standings: &[Standing], tried: Option<usize>) -> Vec<usize> {
     let (now, mut random) = (Instant::now(), Random(1));
     let mut chosen: Vec<usize> = (0..200)
-        .filter_map(|_| balancer.choose(|index| standings[index], tried, random.draw(), now))
+        .filter_map(|_| balancer.choose(|index| standings[index], tried, None, random.draw(), now))
         .collect();
     chosen.sort_unstable();
     chosen.dedup();
@@ -206,7 +206,11 @@ fn the_endpoints_that_are_asked_are_those_the_rules_name() {
             &[0],
         ),
     ];
-    for policy in [BalancePolicy::LeastLoaded, BalancePolicy::RoundRobin] {
+    for policy in [
+        BalancePolicy::LeastLoaded,
+        BalancePolicy::RoundRobin,
+        BalancePolicy::ConsistentHash,
+    ] {
         for (claim, endpoints, standings, tried, expected) in rows {
             assert_eq!(
                 chosen(&mut balancer(policy, endpoints), standings, tried),
@@ -224,13 +228,15 @@ fn an_endpoint_to_avoid_is_asked_again_when_its_time_is_over_or_nobody_else_is_f
     balancer.avoid(0, later);
     let draw = Draw(0, 0);
     for _ in 0..10 {
-        assert_eq!(balancer.choose(|_| FIT, None, draw, now), Some(1));
+        assert_eq!(balancer.choose(|_| FIT, None, None, draw, now), Some(1));
     }
     assert_eq!(
-        balancer.choose(|index| if index == 0 { FIT } else { SHUT }, None, draw, now),
+        balancer.choose(|index| if index == 0 { FIT } else { SHUT }, None, None, draw, now),
         Some(0)
     );
-    let both: Vec<_> = (0..4).map(|_| balancer.choose(|_| FIT, None, draw, later)).collect();
+    let both: Vec<_> = (0..4)
+        .map(|_| balancer.choose(|_| FIT, None, None, draw, later))
+        .collect();
     assert!(both.contains(&Some(0)));
 }
 
@@ -238,7 +244,7 @@ fn an_endpoint_to_avoid_is_asked_again_when_its_time_is_over_or_nobody_else_is_f
 fn round_robin_is_smooth_and_exact() {
     let mut balancer = balancer(BalancePolicy::RoundRobin, &[(5, 0), (1, 0), (1, 0)]);
     let order: Vec<usize> = (0..14)
-        .filter_map(|_| balancer.choose(|_| FIT, None, Draw(0, 0), Instant::now()))
+        .filter_map(|_| balancer.choose(|_| FIT, None, None, Draw(0, 0), Instant::now()))
         .collect();
     assert_eq!(order, [0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 0, 2, 0, 0]);
 }
@@ -274,7 +280,7 @@ impl Simulation {
                 );
             }
             let now = start + Duration::from_secs_f64(clock);
-            let index = balancer.choose(|_| FIT, None, random.draw(), now).unwrap();
+            let index = balancer.choose(|_| FIT, None, None, random.draw(), now).unwrap();
             balancer.begin(index);
             counts[index] += 1;
             let exponential = -(1.0 - random.unit()).ln();
@@ -352,7 +358,7 @@ fn an_endpoint_that_does_not_answer_at_all_gives_way() {
     let (now, mut random) = (Instant::now(), Random(3));
     let mut stalled = 0;
     for _ in 0..1000 {
-        let index = balancer.choose(|_| FIT, None, random.draw(), now).unwrap();
+        let index = balancer.choose(|_| FIT, None, None, random.draw(), now).unwrap();
         balancer.begin(index);
         if index == 0 {
             stalled += 1;
@@ -369,7 +375,7 @@ fn an_endpoint_that_fails_fast_is_not_taken_for_a_fast_one() {
     let (now, mut random) = (Instant::now(), Random(3));
     let mut failed = 0;
     for _ in 0..1000 {
-        let index = balancer.choose(|_| FIT, None, random.draw(), now).unwrap();
+        let index = balancer.choose(|_| FIT, None, None, random.draw(), now).unwrap();
         balancer.begin(index);
         failed += usize::from(index == 0);
         balancer.end(index, (index == 1).then_some(Duration::from_millis(10)), now);
@@ -387,6 +393,6 @@ fn ends_without_beginnings_and_unknown_endpoints_are_harmless() {
         balancer.avoid(index, now);
     }
     for draw in [Draw(0, 0), Draw(u32::MAX, u32::MAX)] {
-        assert!(balancer.choose(|_| FIT, Some(usize::MAX), draw, now).is_some());
+        assert!(balancer.choose(|_| FIT, Some(usize::MAX), None, draw, now).is_some());
     }
 }

@@ -50,6 +50,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
     let breaker = resilience::breaker(&mut checks, circuit_breaker.as_ref());
     let concurrency = resilience::concurrency(&mut checks, concurrency.as_ref());
     let connections = resilience::connections(&mut checks, connections.as_ref());
+    let (balance, hash_on) = resilience::load_balancing(&mut checks, load_balancing.as_ref());
     let limits = resilience::limits(&mut checks, limits.as_ref());
     let health_check = health_check.as_ref().map(|spec| probe::check(&mut checks, spec));
     let health_check = websocket::check(&mut checks, &object.spec, health_check);
@@ -89,7 +90,8 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         rate_limit,
         concurrency,
         connections,
-        balance: load_balancing.as_ref().and_then(|it| it.policy).unwrap_or_default(),
+        balance,
+        hash_on,
         limits,
         health_check,
         reset_circuit: annotation(ANNOTATION_RESET_CIRCUIT).map(|value| status::echo(value)),

@@ -3,7 +3,10 @@
 use super::checks::{Checks, defaults_of_pair};
 use super::defaults;
 use crate::api::bounds;
-use crate::api::integration::{CircuitBreaker, Concurrency, Connections, Limits, RateLimit, Retries, Timeouts};
+use crate::api::integration::{
+    BalancePolicy, CircuitBreaker, Concurrency, Connections, HashOn, Limits, LoadBalancing, RateLimit, Retries,
+    Timeouts,
+};
 use crate::domain::plan::{
     BreakerPlan, ConcurrencyPlan, ConnectionPlan, LimitPlan, RateLimitPlan, RetryPlan, TimeoutPlan,
 };
@@ -233,6 +236,19 @@ pub fn connections(checks: &mut Checks, spec: Option<&Connections>) -> Connectio
         ),
         http2: http2.unwrap_or_default(),
     }
+}
+
+/// Checks `spec.loadBalancing`: the policy, and the header that it hashes.
+pub fn load_balancing(checks: &mut Checks, spec: Option<&LoadBalancing>) -> (BalancePolicy, Option<String>) {
+    let LoadBalancing { policy, hash_on } = spec.cloned().unwrap_or_default();
+    let policy = policy.unwrap_or_default();
+    let header = hash_on.map(|HashOn { header }| header);
+    let hashes = policy == BalancePolicy::ConsistentHash;
+    checks.text_if_set("spec.loadBalancing.hashOn.header", header.as_ref(), bounds::HEADER_NAME);
+    let object = "spec.loadBalancing";
+    checks.across(object, !hashes || header.is_some(), bounds::HASH_ON_SOMETHING);
+    checks.across(object, hashes || header.is_none(), bounds::HASH_ON_FOR_HASH);
+    (policy, header)
 }
 
 /// Checks `spec.limits`.

@@ -119,6 +119,7 @@ fn what_is_not_set_has_the_defaults_of_the_contract() {
             http2: Http2::Auto,
         },
         balance: BalancePolicy::LeastLoaded,
+        hash_on: None,
         limits: LimitPlan {
             request_body: 10 << 20,
             response_body: 100 << 20,

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Stack;
 use crate::api::integration::IdempotencyKey;
+use crate::domain::balance::Key;
 use crate::worker::body::outgoing::{Outgoing, Source};
 use crate::worker::credential::Credential;
 use crate::worker::endpoint::Endpoint;
@@ -29,6 +30,14 @@ pub(super) struct Asked {
     pub target: PathAndQuery,
     pub headers: HeaderMap,
     pub has_key: bool,
+}
+
+impl Asked {
+    /// What the values of `header` mean to the choice of an endpoint; `None` where there are none, or only empty ones.
+    pub(super) fn key(&self, header: &str) -> Option<Key> {
+        let values = || self.headers.get_all(header).iter().map(|value| value.as_bytes());
+        values().any(|value| !value.is_empty()).then(|| Key::of(values()))
+    }
 }
 
 impl Stack {

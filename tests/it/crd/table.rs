@@ -436,7 +436,22 @@ pub const INTEGRATIONS: &[Bad] = &[
     bad(
         "spec: {loadBalancing: {policy: Random}}",
         "spec.loadBalancing.policy",
-        "supported values: \"LeastLoaded\", \"RoundRobin\"",
+        "supported values: \"LeastLoaded\", \"RoundRobin\", \"ConsistentHash\"",
+    ),
+    bad(
+        "spec: {loadBalancing: {policy: ConsistentHash}}",
+        "spec.loadBalancing.hashOn",
+        "must be set when `policy` is 'ConsistentHash'",
+    ),
+    bad(
+        "spec: {loadBalancing: {policy: RoundRobin, hashOn: {header: x-user}}}",
+        "spec.loadBalancing.hashOn",
+        "must not be set unless `policy` is 'ConsistentHash'",
+    ),
+    bad(
+        "spec: {loadBalancing: {policy: ConsistentHash, hashOn: {header: 'x user'}}}",
+        "spec.loadBalancing.hashOn.header",
+        "must be the name of a header",
     ),
     bad(
         "spec: {limits: {requestBody: 0}}",
@@ -690,6 +705,7 @@ pub const GOOD_INTEGRATIONS: &[&str] = &[
     "spec: {timeouts: {attempt: 1m, request: null}}",
     "spec: {timeouts: {attempt: null, request: 1s}}",
     "spec: {retries: {limit: 0, statuses: [], backoff: {base: 5s}}}",
+    "spec: {loadBalancing: {policy: ConsistentHash, hashOn: {header: X-User}}}",
     "spec: {workers: {replicas: 0}}",
     "spec: {healthCheck: {path: '/a/b;c=d/~e', expect: {statuses: ['204', '200-200']}}}",
     "spec: {protocol: WebSocket, healthCheck: {method: GET, expect: {statuses: ['101']}}}",

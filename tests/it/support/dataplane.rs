@@ -85,6 +85,7 @@ pub fn plan(urls: &[String]) -> Plan {
             http2: Http2::Auto,
         },
         balance: BalancePolicy::LeastLoaded,
+        hash_on: None,
         limits: LimitPlan {
             request_body: 10 << 20,
             response_body: 100 << 20,
