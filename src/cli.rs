@@ -12,6 +12,7 @@ pub mod controller;
 pub mod crds;
 pub mod run;
 pub mod signal;
+pub mod spans;
 pub mod worker;
 
 /// Manages a company's connections to outside APIs: credentials, retries, circuit breakers and health, declared as

@@ -26,6 +26,7 @@ use crate::net::policy::AddressPolicy;
 use crate::provider::exchange::Network;
 use crate::telemetry::admin::{self, Readiness};
 use crate::telemetry::log;
+use crate::telemetry::spans::environment;
 
 /// Name of the lease.
 const LEASE: &str = "tidegate-controller";
@@ -116,6 +117,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 async fn serve(args: Args) -> Result<(), Failure> {
     let stop = signal::stop_on_signal()?;
+    check_spans()?;
     // Everything that is started here ends with this function.
     let ended = CancellationToken::new();
     let _ends_all = ended.clone().drop_guard();
@@ -142,6 +144,22 @@ async fn serve(args: Args) -> Result<(), Failure> {
         } => held,
     };
     lead(args, &config, clients, held, &readiness, stop).await
+}
+
+/// The workers are to get variables for spans that they can follow: here a mistake is told once, there each of them would
+/// end with it.
+fn check_spans() -> Result<(), Failure> {
+    let collector = environment::read(|name| std::env::var(name).ok())?;
+    let has_headers = ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"]
+        .into_iter()
+        .any(|name| std::env::var_os(name).is_some());
+    if collector.is_some() && has_headers {
+        tracing::warn!(
+            "headers for the collector of spans are not handed on to workers, whose environment is no place for a key; \
+             let a collector in the cluster add them"
+        );
+    }
+    Ok(())
 }
 
 async fn lead(
@@ -224,6 +242,10 @@ fn settings(args: &Args) -> workers::Settings {
     settings.image_pull_policy.clone_from(&args.worker_image_pull_policy);
     settings.scrape_namespaces.clone_from(&args.scrape_namespaces);
     settings.log_level.clone_from(&args.worker_log_level);
+    settings.spans = environment::HANDED_ON
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .collect();
     settings.extra_args.clone_from(&args.worker_extra_args);
     if let Some(resources) = &args.worker_resources {
         settings.resources = resources.clone();

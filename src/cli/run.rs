@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, signal};
+use super::{Failure, signal, spans};
 use crate::cluster::files::{self, Follower, Store};
 use crate::standalone::quickstart::Quickstart;
 use crate::standalone::{self, Settings, provider};
@@ -63,6 +63,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 async fn serve(args: Args, screen: Screen) -> Result<(), Failure> {
     let stop = signal::stop_on_signal()?;
+    let spans = spans::start()?;
     // Ports first: one that is in use is told before anything else is said.
     let worker = standalone::listen(args.listen)?;
     let listen = worker.address()?;
@@ -98,6 +99,7 @@ async fn serve(args: Args, screen: Screen) -> Result<(), Failure> {
     let done = standalone::run(Settings { port, worker, admin }, store, follower, stop.clone()).await;
     stop.cancel();
     let _ = showing.await;
+    spans::finish(spans).await;
     drop(quickstart);
     Ok(done?)
 }

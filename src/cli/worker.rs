@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, signal};
+use super::{Failure, signal, spans};
 use crate::api::duration;
 use crate::net::policy::AddressPolicy;
 use crate::telemetry::admin::{self, Readiness};
@@ -84,6 +84,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
         denied_cidrs,
     } = args;
     let asked_to_stop = signal::stop_on_signal()?;
+    let spans = spans::start()?;
     let ended = CancellationToken::new();
     let _ends_all = ended.clone().drop_guard();
 
@@ -128,6 +129,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
     tokio::spawn(tell_readiness(readiness, known, asked_to_stop));
 
     worker.run(to_serve, reports, served_until).await;
+    spans::finish(spans).await;
     Ok(())
 }
 

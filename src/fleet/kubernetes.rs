@@ -58,6 +58,8 @@ pub struct Settings {
     pub scrape_namespaces: Vec<String>,
     /// `RUST_LOG` of the workers.
     pub log_level: String,
+    /// `OTEL_*` variables of the workers.
+    pub spans: Vec<(String, String)>,
     /// Further arguments of `tidegate worker`, after our own.
     pub extra_args: Vec<String>,
     /// Compute resources of a worker whose Integration names none.
@@ -83,6 +85,7 @@ impl Settings {
             namespace: namespace.into(),
             scrape_namespaces: Vec::new(),
             log_level: "info".into(),
+            spans: Vec::new(),
             extra_args: Vec::new(),
             resources: Resources {
                 requests: Some(amounts(Some("10m"), "24Mi")),

@@ -24,6 +24,7 @@ use crate::domain::balance::{Balancer, Draw};
 use crate::domain::breaker::{Admission as Gate, Guard, Permit};
 use crate::domain::classify::Ending;
 use crate::domain::plan::Plan;
+use crate::telemetry::spans::AttemptSpan;
 use crate::telemetry::worker_metrics::IntegrationMetrics;
 
 use super::body::Broken;
@@ -203,7 +204,8 @@ impl Stack {
         let started = Instant::now();
         let until = deadline.min(started + bound);
         let progress = Progress::until(self.carried(endpoint, &asked.method).filter_map(Credential::end).min());
-        let sent = tokio::time::timeout_at(until, self.send(endpoint, asked, body, &progress)).await;
+        let span = call.span.attempt(&asked.spanned(endpoint, call.attempts));
+        let sent = tokio::time::timeout_at(until, self.send(endpoint, asked, body, &progress, &span)).await;
         let result = match sent {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(unanswered)) => Err(source.broken().map_or(unanswered, Unanswered::caller)),
@@ -225,6 +227,7 @@ impl Stack {
                 self.note_answer(endpoint, &asked.method, status, &mut guard);
                 load.answered(took);
                 call.log_attempt(endpoint.name(), &status, took);
+                span.end(Ok(status));
                 Ok(Reply {
                     response,
                     lease: Some(lease),
@@ -236,6 +239,7 @@ impl Stack {
             Err(unanswered) => {
                 self.note_fault(index, &unanswered, &mut guard);
                 call.log_attempt(endpoint.name(), &unanswered.fault, took);
+                span.end(Err(unanswered.failure.slug()));
                 Err(unanswered)
             }
         };
@@ -249,12 +253,14 @@ impl Stack {
         asked: &Asked,
         body: Outgoing,
         progress: &Progress,
+        span: &AttemptSpan,
     ) -> Result<(Response<Resumed>, Lease), Unanswered> {
         // AUTHENTICATE is innermost: nothing above it can log or repeat what it puts in, and what it puts in goes to the
         // endpoint that was chosen and to no other.
-        let request = self
+        let mut request = self
             .authenticated(endpoint, asked, body)
             .map_err(Unanswered::not_asked)?;
+        span.put(request.headers_mut());
         // NET: the address is checked when it is dialled, below everything that could change where that is.
         let headers = self.plan.limits.headers;
         let sent = endpoint.pool().send(request, progress).await;

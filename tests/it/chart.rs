@@ -26,6 +26,13 @@ const VALUE_SETS: &[&[&str]] = &[
     &["controller.resources=null", "worker.resources=null"],
     &["egress.allowLoopback=true", "egress.deniedCIDRs={10.0.0.0/8,fd00::/8}"],
     &["networkPolicy.enabled=false", "metrics.service.enabled=false"],
+    TRACING,
+];
+
+const TRACING: &[&str] = &[
+    "tracing.endpoint=http://otel-collector.monitoring:4318",
+    "tracing.sampler=parentbased_traceidratio",
+    "tracing.samplerArg=0.1",
 ];
 
 /// What only a cluster with the Prometheus Operator has.
@@ -292,6 +299,19 @@ fn the_controller_has_one_heap_as_in_the_benchmark() {
     let objects = objects(&[]);
     let container = &one(&objects, "Deployment", "tidegate")["spec"]["template"]["spec"]["containers"][0];
     let env = serde_json::json!([{"name": "MALLOC_ARENA_MAX", "value": "1"}]);
+    assert_eq!(container["env"], env);
+}
+
+#[test]
+fn what_is_said_of_spans_is_in_the_controllers_environment_from_where_workers_get_it() {
+    let objects = objects(TRACING);
+    let container = &one(&objects, "Deployment", "tidegate")["spec"]["template"]["spec"]["containers"][0];
+    let env = serde_json::json!([
+        {"name": "MALLOC_ARENA_MAX", "value": "1"},
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://otel-collector.monitoring:4318"},
+        {"name": "OTEL_TRACES_SAMPLER", "value": "parentbased_traceidratio"},
+        {"name": "OTEL_TRACES_SAMPLER_ARG", "value": "0.1"},
+    ]);
     assert_eq!(container["env"], env);
 }
 

@@ -27,6 +27,7 @@ mod rotation;
 mod rotation_load;
 mod run;
 mod run_issued;
+mod spans;
 mod support;
 mod tidy;
 mod websocket;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
+use crate::telemetry::spans::CallSpan;
 use crate::telemetry::worker_metrics::{IntegrationMetrics, RequestMetrics};
 use crate::worker::body::answer::Ended;
 use crate::worker::endpoint::Endpoint;
@@ -26,6 +27,8 @@ pub struct Call {
     pub attempts: u32,
     /// The endpoint of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
+    /// Its span, if spans are on.
+    pub span: CallSpan,
     id: RequestId,
     method: Method,
     uri: Uri,
@@ -98,6 +101,7 @@ impl Call {
             started: Instant::now(),
             attempts: 0,
             endpoint: None,
+            span: CallSpan::begin(request, metrics.as_ref().map(|metrics| metrics.key())),
             id: RequestId::of(request.headers()),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -179,6 +183,7 @@ impl Call {
 
     fn tell(&mut self, outcome: &'static str, bytes: u64, websocket: Option<&relay::Ended>) {
         self.told = true;
+        self.span.end(self.status, outcome, self.attempts);
         self.requests(|requests| requests.count(self.status, outcome));
         let key = self.metrics.as_ref().map(|metrics| metrics.key());
         tracing::info!(

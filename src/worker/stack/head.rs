@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Stack;
 use crate::api::integration::IdempotencyKey;
 use crate::domain::balance::Key;
+use crate::telemetry::spans::Attempt;
 use crate::worker::body::outgoing::{Outgoing, Source};
 use crate::worker::credential::Credential;
 use crate::worker::endpoint::Endpoint;
@@ -37,6 +38,24 @@ impl Asked {
     pub(super) fn key(&self, header: &str) -> Option<Key> {
         let values = || self.headers.get_all(header).iter().map(|value| value.as_bytes());
         values().any(|value| !value.is_empty()).then(|| Key::of(values()))
+    }
+}
+
+impl Asked {
+    /// What the span of an attempt at `endpoint`, the `number`th of its call, tells.
+    pub(super) fn spanned<'a>(&'a self, endpoint: &'a Endpoint, number: u32) -> Attempt<'a> {
+        let address = endpoint.address();
+        Attempt {
+            method: &self.method,
+            scheme: address.scheme.as_str(),
+            authority: address.authority.as_str(),
+            host: &address.host,
+            port: address.port,
+            base: &address.base,
+            path: self.target.path(),
+            endpoint: endpoint.name(),
+            number,
+        }
     }
 }
 

@@ -38,7 +38,8 @@ pub fn command(arguments: &[&str]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TIDEGATE_") || name == "RUST_LOG" {
+        let text = name.to_string_lossy();
+        if text.starts_with("TIDEGATE_") || text.starts_with("OTEL_") || name == "RUST_LOG" {
             command.env_remove(name);
         }
     }
@@ -58,32 +59,55 @@ pub async fn ended(arguments: &[&str]) -> (Option<i32>, String, String) {
 impl Program {
     /// The quickstart.
     pub async fn quickstart() -> Self {
-        Self::start(TempDir::new().unwrap(), &[], "info").await
+        Self::start(TempDir::new().unwrap(), &[], "info", &[]).await
     }
 
     /// With these manifests in a directory that `-f` names, at this log level.
     pub async fn with_files(files: &[(&str, &str)], level: &str) -> Self {
+        Self::with_environment(files, level, &[]).await
+    }
+
+    /// The same, with more variables in its environment.
+    pub async fn with_environment(files: &[(&str, &str)], level: &str, environment: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
         }
         let path = directory.path().to_str().unwrap().to_owned();
-        Self::start(directory, &["-f", &path], level).await
+        Self::start(directory, &["-f", &path], level, environment).await
     }
 
     /// With the manifests of `directory`, and what it issues kept in `state`. Both outlive it.
     pub async fn keeping(directory: &Path, state: &Path, level: &str) -> Self {
         let (files, state) = (directory.to_str().unwrap(), state.to_str().unwrap());
-        Self::spawn(directory.to_owned(), None, &["-f", files, "--state", state], level).await
+        Self::spawn(directory.to_owned(), None, &["-f", files, "--state", state], level, &[]).await
     }
 
-    async fn start(directory: TempDir, arguments: &[&str], level: &str) -> Self {
-        Self::spawn(directory.path().to_owned(), Some(directory), arguments, level).await
+    async fn start(directory: TempDir, arguments: &[&str], level: &str, environment: &[(&str, &str)]) -> Self {
+        Self::spawn(
+            directory.path().to_owned(),
+            Some(directory),
+            arguments,
+            level,
+            environment,
+        )
+        .await
     }
 
-    async fn spawn(directory: PathBuf, held: Option<TempDir>, arguments: &[&str], level: &str) -> Self {
+    async fn spawn(
+        directory: PathBuf,
+        held: Option<TempDir>,
+        arguments: &[&str],
+        level: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let all = [&["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], arguments].concat();
-        let mut child = command(&all).env("RUST_LOG", level).kill_on_drop(true).spawn().unwrap();
+        let mut child = command(&all)
+            .env("RUST_LOG", level)
+            .envs(environment.iter().copied())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
         let output = [Arc::<Mutex<String>>::default(), Arc::default()];
         collect(child.stdout.take().unwrap(), output[0].clone());
         collect(child.stderr.take().unwrap(), output[1].clone());

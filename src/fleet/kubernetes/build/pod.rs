@@ -102,11 +102,7 @@ fn container(workload: &Workload, settings: &Settings) -> Container {
         image: Some(settings.image.clone()),
         image_pull_policy: settings.image_pull_policy.clone(),
         args: Some(arguments(settings)),
-        env: Some(vec![EnvVar {
-            name: "RUST_LOG".into(),
-            value: Some(settings.log_level.clone()),
-            value_from: None,
-        }]),
+        env: Some(environment(settings)),
         ports: Some(vec![
             port("traffic", PORT_TRAFFIC),
             port("control", PORT_CONTROL),
@@ -134,6 +130,17 @@ fn container(workload: &Workload, settings: &Settings) -> Container {
         }]),
         ..Container::default()
     }
+}
+
+fn environment(settings: &Settings) -> Vec<EnvVar> {
+    let variable = |name: &str, value: &str| EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        value_from: None,
+    };
+    let mut variables = vec![variable("RUST_LOG", &settings.log_level)];
+    variables.extend(settings.spans.iter().map(|(name, value)| variable(name, value)));
+    variables
 }
 
 /// The worker's command line; all that is not said here is its default.

@@ -65,6 +65,25 @@ fn worker_gets_no_kubernetes_credentials() {
 }
 
 #[test]
+fn workers_are_told_what_to_log_and_where_spans_go() {
+    let mut settings = settings();
+    settings.spans = vec![("OTEL_EXPORTER_OTLP_ENDPOINT".into(), "http://collector:4318".into())];
+    let spec = pod(&sample::workload(), &settings).spec.unwrap();
+    let variables = spec.containers[0].env.clone().unwrap();
+    let said: Vec<_> = variables
+        .iter()
+        .map(|variable| (variable.name.as_str(), variable.value.as_deref().unwrap()))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("RUST_LOG", "info"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+        ]
+    );
+}
+
+#[test]
 fn grace_is_longer_than_linger_and_drain() {
     let spec = pod(&sample::workload(), &settings()).spec.unwrap();
     assert!(
