@@ -4,21 +4,17 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, ObjectMeta, PostParams};
-use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
 use serde_json::json;
 use tidegate::api::condition::{ConditionStatus, kind};
-use tidegate::api::crds;
 use tidegate::api::integration::{CircuitState, Integration};
 use tokio::sync::watch;
 
 use crate::Outcome;
 use crate::players;
 use crate::process::{Process, mebibytes, program};
-use crate::server::Server;
+use crate::server::{Server, install};
 
 /// Where the Integrations are spread over.
 const NAMESPACES: usize = 10;
@@ -118,32 +114,8 @@ fn start(server: &Server) -> Outcome<Process> {
 
 /// The definitions, the namespaces, and the Integrations.
 async fn prepare(client: &Client, count: usize) -> Outcome {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for definition in crds::all() {
-        definitions.create(&PostParams::default(), &definition).await?;
-        await_condition(
-            definitions.clone(),
-            &definition.name_any(),
-            conditions::is_crd_established(),
-        )
-        .await?;
-    }
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    for name in (0..NAMESPACES).map(namespace).chain([HOME.to_owned()]) {
-        let metadata = ObjectMeta {
-            name: Some(name),
-            ..ObjectMeta::default()
-        };
-        namespaces
-            .create(
-                &PostParams::default(),
-                &Namespace {
-                    metadata,
-                    ..Namespace::default()
-                },
-            )
-            .await?;
-    }
+    let namespaces: Vec<String> = (0..NAMESPACES).map(namespace).chain([HOME.to_owned()]).collect();
+    install(client, &namespaces).await?;
     stream::iter(0..count)
         .map(|number| async move {
             let integrations: Api<Integration> = Api::namespaced(client.clone(), &namespace(number % NAMESPACES));

@@ -21,6 +21,7 @@ mod players;
 #[allow(dead_code)]
 #[path = "../process.rs"]
 mod process;
+#[path = "../server.rs"]
 mod server;
 mod worker;
 

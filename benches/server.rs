@@ -4,9 +4,14 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, Client, Config, ResourceExt};
 use serde_json::Value;
+use tidegate::api::crds;
 
 use crate::Outcome;
 
@@ -72,6 +77,33 @@ impl Server {
             .map(|entry| format!("{} {}", entry["verb"], entry["objectRef"]["resource"]))
             .collect())
     }
+}
+
+/// Makes the definitions and these namespaces.
+pub async fn install(client: &Client, namespaces: &[String]) -> Outcome {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in crds::all() {
+        definitions.create(&PostParams::default(), &definition).await?;
+        await_condition(
+            definitions.clone(),
+            &definition.name_any(),
+            conditions::is_crd_established(),
+        )
+        .await?;
+    }
+    let api: Api<Namespace> = Api::all(client.clone());
+    for name in namespaces {
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        };
+        let namespace = Namespace {
+            metadata,
+            ..Namespace::default()
+        };
+        api.create(&PostParams::default(), &namespace).await?;
+    }
+    Ok(())
 }
 
 impl Drop for Server {
