@@ -13,6 +13,7 @@ pub mod health;
 pub mod hosts;
 pub mod inject;
 pub mod key;
+pub mod pause;
 pub mod plan;
 pub mod probing;
 pub mod quota;

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::health::Report;
+use crate::domain::health::{Pauses, Report};
 use crate::domain::key::Key;
 use crate::domain::plan::Plan;
 use crate::net::policy::AddressPolicy;
@@ -34,6 +34,7 @@ pub mod health;
 pub mod hop;
 pub mod kept;
 pub mod layer;
+pub mod pause;
 pub mod pool;
 pub mod probe;
 pub mod problem;
@@ -87,6 +88,7 @@ pub struct Worker {
     settings: Settings,
     listener: TcpListener,
     share: Option<Share>,
+    pauses: Option<pause::Told>,
 }
 
 impl Worker {
@@ -98,6 +100,7 @@ impl Worker {
             settings,
             listener,
             share: None,
+            pauses: None,
         })
     }
 
@@ -106,6 +109,15 @@ impl Worker {
     pub fn sharing(self, share: Share) -> Self {
         Self {
             share: Some(share),
+            ..self
+        }
+    }
+
+    /// This worker heeds what others were asked for.
+    #[must_use]
+    pub fn heeding(self, pauses: pause::Told) -> Self {
+        Self {
+            pauses: Some(pauses),
             ..self
         }
     }
@@ -131,7 +143,11 @@ impl Worker {
         let directory = table.directory();
         let mut plans = plans;
         let mut share = self.share;
+        // What was told before a plan came holds for it too.
+        let mut pauses = self.pauses.unwrap_or_else(|| watch::channel(Pauses::new()).1);
+        let mut told = true;
         table.apply(&plans.borrow_and_update());
+        table.heed(&pauses.borrow_and_update());
         let follow = async {
             loop {
                 tokio::select! {
@@ -141,7 +157,12 @@ impl Worker {
                         }
                         let wanted = plans.borrow_and_update().clone();
                         table.apply(&wanted);
+                        table.heed(&pauses.borrow());
                     }
+                    changed = pauses.changed(), if told => match changed {
+                        Ok(()) => table.heed(&pauses.borrow_and_update()),
+                        Err(_) => told = false,
+                    },
                     () = quota::changed(&mut share) => table.publish(),
                 }
             }

@@ -207,6 +207,7 @@ fn report(plan: &Plan, state: CircuitState) -> Report {
         rejected_status: None,
     });
     Report {
+        paused_until: std::collections::BTreeMap::new(),
         format: health::FORMAT,
         integration: plan.integration.clone(),
         uid: plan.uid.clone(),

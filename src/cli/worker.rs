@@ -112,7 +112,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
         reports: known.clone(),
     };
     let to_serve = source.plans();
-    let worker = worker.sharing(source.share());
+    let worker = worker.sharing(source.share()).heeding(source.pauses());
     let served_until = CancellationToken::new();
     tokio::spawn(admin::serve(
         admin,

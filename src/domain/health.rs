@@ -1,10 +1,15 @@
 //! What a worker reports, and what the reports of all workers of an Integration come to.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use crate::api::integration::{CircuitState, Health, HealthReason, TrippedBy};
+
+/// Hosts that asked to be left alone, with their port where it is not the scheme's own, and until when.
+pub type Pauses = BTreeMap<String, Timestamp>;
 
 /// Version of the shape below.
 pub const FORMAT: u32 = 1;
@@ -30,6 +35,9 @@ pub struct Report {
     /// The share of the rate limit that it was told last: one part of so many, 0 is none.
     #[serde(default)]
     pub share: Option<u32>,
+    /// The pauses that this worker was asked for by answers that it got itself.
+    #[serde(default, skip_serializing_if = "Pauses::is_empty")]
+    pub paused_until: Pauses,
     /// Every endpoint of the plan, in its order.
     pub endpoints: Vec<EndpointReport>,
 }
@@ -89,6 +97,11 @@ pub mod control {
     /// `PUT`: the share of the rate limit that the worker has from now on, a decimal number: one part of so many, 0 is
     /// none; 200 when it holds.
     pub const SHARE: &str = "/v1/share";
+    /// `PUT`: every pause that a worker of the Integration was asked for ([`Pauses`](super::Pauses)) as JSON; 200 when it is
+    /// heeded.
+    pub const PAUSE: &str = "/v1/pause";
+    /// Longest pauses in bytes: 16 endpoints, each with a host of 255 characters.
+    pub const MAX_PAUSES: usize = 8 << 10;
     /// Longest plan in bytes: what a Secret can hold.
     pub const MAX_PLAN: usize = 1 << 20;
     /// Longest line of reports in bytes.

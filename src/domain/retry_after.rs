@@ -2,7 +2,8 @@
 //!
 //! `Retry-After` (RFC 9110 10.2.3: seconds or a date) and the `RateLimit` fields of draft-ietf-httpapi-ratelimit-headers:
 //! the structured form `"name";r=0;t=30`, the earlier `limit=100, remaining=0, reset=30`, and the trio
-//! `RateLimit-Limit`, `-Remaining`, `-Reset`. Whatever is not understood is as if it were not there.
+//! `RateLimit-Limit`, `-Remaining`, `-Reset`; last the trio with `X-` before it, which no document defines and many send.
+//! Whatever is not understood is as if it were not there.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +16,39 @@ pub fn wait(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     values
         .filter_map(|value| retry_after(value, now))
         .max()
-        .or_else(|| rate_limit(headers))
+        .or_else(|| used_up(headers, 0))
+        .or_else(|| unofficial(headers, now))
+}
+
+/// How long it takes until there is more, where `RateLimit` fields say that no more than `left` requests are free now.
+pub fn used_up(headers: &HeaderMap, left: u32) -> Option<Duration> {
+    let trio = || {
+        let remaining = text(headers, "ratelimit-remaining")?;
+        let reset = text(headers, "ratelimit-reset")?;
+        if at_most(remaining, left) { seconds(reset) } else { None }
+    };
+    let structured = texts(headers, "ratelimit")
+        .filter_map(|field| exhausted(field, headers, left))
+        .max();
+    structured.or_else(trio)
+}
+
+/// `X-RateLimit-Remaining: 0` and `X-RateLimit-Reset`, which is a number of seconds to some and a time to others, in
+/// seconds or milliseconds since 1970; no limit takes 30 years to come back.
+fn unofficial(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    const TIME: u64 = 1_000_000_000;
+    const MILLISECONDS: u64 = 1_000_000_000_000;
+    if text(headers, "x-ratelimit-remaining")? != "0" {
+        return None;
+    }
+    let reset: u64 = text(headers, "x-ratelimit-reset")?.parse().ok()?;
+    let since_1970 = match reset {
+        0..TIME => return Some(Duration::from_secs(reset)),
+        TIME..MILLISECONDS => Duration::from_secs(reset),
+        _ => Duration::from_millis(reset),
+    };
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Some(since_1970.saturating_sub(now))
 }
 
 fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
@@ -37,30 +70,30 @@ fn seconds(text: &str) -> Option<Duration> {
     ))
 }
 
-fn rate_limit(headers: &HeaderMap) -> Option<Duration> {
-    let trio = || {
-        let remaining = headers.get("ratelimit-remaining")?.to_str().ok()?.trim();
-        let reset = headers.get("ratelimit-reset")?.to_str().ok()?.trim();
-        if remaining == "0" { seconds(reset) } else { None }
-    };
-    let structured = texts(headers, "ratelimit")
-        .filter_map(|field| exhausted(field, headers))
-        .max();
-    structured.or_else(trio)
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+    Some(headers.get(name)?.to_str().ok()?.trim())
+}
+
+fn at_most(remaining: &str, left: u32) -> bool {
+    remaining
+        .parse::<u64>()
+        .is_ok_and(|remaining| remaining <= u64::from(left))
 }
 
 fn texts<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
 }
 
-/// The longest wait among the policies of a `RateLimit` field that have nothing left: until the reset, or, where it is
-/// not told, the whole window of the policy as `RateLimit-Policy` tells it.
-fn exhausted(field: &str, headers: &HeaderMap) -> Option<Duration> {
+/// The longest wait among the policies of a `RateLimit` field that have no more than `left`: until the reset, or, where it
+/// is not told, the whole window of the policy as `RateLimit-Policy` tells it.
+fn exhausted(field: &str, headers: &HeaderMap, left: u32) -> Option<Duration> {
     if !field.contains(';') {
         let (remaining, reset) = (parameter(field, ',', "remaining")?, parameter(field, ',', "reset")?);
-        return if remaining == "0" { seconds(reset) } else { None };
+        return if at_most(remaining, left) { seconds(reset) } else { None };
     }
-    let waits = field.split(',').filter(|item| parameter(item, ';', "r") == Some("0"));
+    let waits = field
+        .split(',')
+        .filter(|item| parameter(item, ';', "r").is_some_and(|remaining| at_most(remaining, left)));
     waits
         .filter_map(|item| match parameter(item, ';', "t") {
             Some(reset) => seconds(reset),
@@ -168,6 +201,32 @@ mod tests {
         assert_eq!(wait_for(&[("ratelimit", r#""burst";r=0;t=1"#), policy]), Some(1));
         assert_eq!(wait_for(&[("ratelimit", r#""other";r=0"#), policy]), None);
         assert_eq!(wait_for(&[policy]), None);
+    }
+
+    #[test]
+    fn the_unofficial_reset_is_a_wait_or_a_time() {
+        let none_left = ("x-ratelimit-remaining", "0");
+        for (reset, expected) in [
+            ("30", Some(30)),
+            ("784111787", Some(784_111_787)),
+            ("1784111777", Some(1_000_000_000)),
+            ("1784111777000", Some(1_000_000_000)),
+            ("18446744073709551615", Some(18_446_743_289_597_774)),
+            ("-1", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(
+                wait_for(&[none_left, ("x-ratelimit-reset", reset)]),
+                expected,
+                "{reset}"
+            );
+        }
+        assert_eq!(
+            wait_for(&[("x-ratelimit-remaining", "1"), ("x-ratelimit-reset", "30")]),
+            None
+        );
+        let official = ("ratelimit", r#""d";r=0;t=3"#);
+        assert_eq!(wait_for(&[official, none_left, ("x-ratelimit-reset", "30")]), Some(3));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::domain::plan::Plan;
 use crate::domain::secret::SecretValue;
 use apply::{Applied, is_ours};
 use calls::Call;
+use pauses::Pauses;
 use shares::Shares;
 use trust::TrustStore;
 use wanted::Wanted;
@@ -37,6 +38,7 @@ pub mod follow;
 mod keep;
 pub mod link;
 pub mod names;
+mod pauses;
 pub mod pod;
 mod shares;
 pub mod trust;
@@ -109,6 +111,7 @@ pub struct KubernetesFleet {
     trust: Arc<TrustStore>,
     wanted: Arc<Wanted>,
     shares: Arc<Shares>,
+    pauses: Arc<Pauses>,
     observed: mpsc::Sender<Observation>,
     observations: Mutex<Option<mpsc::Receiver<Observation>>>,
 }
@@ -125,6 +128,7 @@ impl KubernetesFleet {
             settings,
             wanted: Arc::default(),
             shares: Arc::default(),
+            pauses: Arc::default(),
             observed,
             observations: Mutex::new(Some(observations)),
         }
@@ -137,6 +141,7 @@ impl KubernetesFleet {
         let context = follow::Context {
             wanted: Arc::clone(&self.wanted),
             shares: Arc::clone(&self.shares),
+            pauses: Arc::clone(&self.pauses),
             trust: Arc::clone(&self.trust),
             observed: self.observed.clone(),
         };
@@ -201,6 +206,7 @@ impl Fleet for KubernetesFleet {
     async fn forget(&self, key: &Key) -> Result<(), FleetError> {
         self.wanted.clear(key);
         self.shares.want(key, None);
+        self.pauses.clear(key);
         Ok(())
     }
 }

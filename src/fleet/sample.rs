@@ -32,6 +32,7 @@ pub fn report(plan: &Plan) -> Report {
         credentials: Vec::new(),
         reset_circuit: None,
         share: None,
+        paused_until: std::collections::BTreeMap::new(),
         endpoints: Vec::new(),
     }
 }

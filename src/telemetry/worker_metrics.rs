@@ -37,6 +37,7 @@ struct Families {
     probe: HistogramVec,
     in_flight: IntGaugeVec,
     rate_limit_wait: HistogramVec,
+    pauses: IntCounterVec,
 }
 
 /// The endpoint label of what never got as far as an endpoint.
@@ -95,6 +96,15 @@ pub enum RetryReason {
     Credential,
 }
 
+/// Who asked for a pause: `from` of `tidegate_pauses_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PausedBy {
+    /// An answer that this worker got.
+    Provider,
+    /// An answer that another worker got.
+    Worker,
+}
+
 /// A state of a circuit, as `tidegate_circuit_state` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Circuit {
@@ -108,6 +118,7 @@ pub enum Circuit {
 
 const ATTEMPTS: [&str; 5] = ["success", "failure-status", "error", "timeout", "cancelled"];
 const REASONS: [&str; 5] = ["status", "connect", "reset", "timeout", "credential"];
+const PAUSED_BY: [&str; 2] = ["provider", "worker"];
 const STATES: [&str; 3] = ["closed", "half_open", "open"];
 
 impl Families {
@@ -173,6 +184,12 @@ impl Families {
                 "Time that an attempt waited for its turn under the rate limit.",
                 &INTEGRATION,
             ),
+            pauses: vector(
+                "tidegate_pauses_total",
+                "Pauses that a provider asked for, by who was asked.",
+                &with(&["endpoint", "from"]),
+                IntCounterVec::new,
+            ),
             in_flight: vector(
                 "tidegate_in_flight",
                 "Requests under way.",
@@ -183,7 +200,7 @@ impl Families {
     }
 
     fn register(&self, registry: &Registry) {
-        let all: [Box<dyn core::Collector>; 11] = [
+        let all: [Box<dyn core::Collector>; 12] = [
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.attempts.clone()),
@@ -195,6 +212,7 @@ impl Families {
             Box::new(self.probe.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.rate_limit_wait.clone()),
+            Box::new(self.pauses.clone()),
         ];
         for family in all {
             // The names are constants and registered once; were one taken, serving would matter more than counting.
@@ -353,6 +371,7 @@ pub struct EndpointMetrics {
     attempts: [IntCounter; ATTEMPTS.len()],
     circuit: [IntGauge; STATES.len()],
     transitions: [IntCounter; STATES.len()],
+    pauses: [IntCounter; PAUSED_BY.len()],
 }
 
 impl EndpointMetrics {
@@ -368,12 +387,18 @@ impl EndpointMetrics {
             attempts: ATTEMPTS.map(|outcome| FAMILIES.attempts.with_label_values(&with(outcome))),
             circuit: STATES.map(|state| FAMILIES.circuit.with_label_values(&with(state))),
             transitions: STATES.map(|state| FAMILIES.transitions.with_label_values(&with(state))),
+            pauses: PAUSED_BY.map(|from| FAMILIES.pauses.with_label_values(&with(from))),
         }
     }
 
     /// An attempt is over.
     pub fn count_attempt(&self, outcome: AttemptOutcome) {
         self.attempts[outcome as usize].inc();
+    }
+
+    /// The endpoint's host asked for a pause.
+    pub fn count_pause(&self, from: PausedBy) {
+        self.pauses[from as usize].inc();
     }
 
     /// The circuit is in this state.
@@ -404,6 +429,13 @@ impl Drop for EndpointMetrics {
         let labels = [&*self.key.namespace, &*self.key.name, &*self.endpoint];
         drop(FAMILIES.probe.remove_label_values(&labels));
         drop(FAMILIES.healthy.remove_label_values(&labels));
+        for from in PAUSED_BY {
+            drop(
+                FAMILIES
+                    .pauses
+                    .remove_label_values(&[labels[0], labels[1], labels[2], from]),
+            );
+        }
         for outcome in ATTEMPTS {
             drop(
                 FAMILIES

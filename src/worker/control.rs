@@ -1,7 +1,8 @@
 //! The control port of `tidegate worker`: the controller, and nobody else, pushes plans and follows reports here.
 //!
 //! Flow: HTTP/2 over mutual TLS 1.3. `PUT /v1/plan` offers a plan to the source, `GET /v1/reports` streams what is known
-//! as newline-delimited JSON: all of it at once, then each change as it happens.
+//! as newline-delimited JSON: all of it at once, then each change as it happens. `PUT /v1/share` and `PUT /v1/pause` say
+//! what part of the rate limit is this worker's, and which hosts have asked other workers to be left alone.
 //!
 //! Guarantees: every wait for a peer that has not proved to be the controller is bounded, in time and in number. A slow
 //! reader gets the newest state, never a backlog.
@@ -28,7 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Reports;
 use super::source::{Source, Verdict};
-use crate::domain::health::control::{MAX_PLAN, PLAN, REPORTS, SHARE};
+use crate::domain::health::Pauses;
+use crate::domain::health::control::{MAX_PAUSES, MAX_PLAN, PAUSE, PLAN, REPORTS, SHARE};
 use tls::Tls;
 
 pub mod tls;
@@ -158,9 +160,16 @@ async fn route(request: Request<Incoming>, control: &Control) -> Response<Body> 
     match (request.method(), request.uri().path()) {
         (&Method::PUT, PLAN) => take_plan(request.into_body(), &control.source).await,
         (&Method::PUT, SHARE) => take_share(request.into_body(), &control.source).await,
+        (&Method::PUT, PAUSE) => take_pauses(request.into_body(), &control.source).await,
         (&Method::GET, REPORTS) => tell_reports(control.reports.clone()),
-        (_, PLAN | REPORTS | SHARE) => say(StatusCode::METHOD_NOT_ALLOWED, "PUT a plan or a share, GET reports"),
-        _ => say(StatusCode::NOT_FOUND, "there is /v1/plan, /v1/share and /v1/reports"),
+        (_, PLAN | REPORTS | SHARE | PAUSE) => say(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "PUT a plan, a share or pauses, GET reports",
+        ),
+        _ => say(
+            StatusCode::NOT_FOUND,
+            "there is /v1/plan, /v1/share, /v1/pause and /v1/reports",
+        ),
     }
 }
 
@@ -196,6 +205,18 @@ async fn take_share(body: Incoming, source: &Source) -> Response<Body> {
             say(StatusCode::OK, "taken over")
         }
         None => say(StatusCode::BAD_REQUEST, "a share is a number"),
+    }
+}
+
+async fn take_pauses(body: Incoming, source: &Source) -> Response<Body> {
+    let text = timeout(RECEIVE, Limited::new(body, MAX_PAUSES).collect()).await;
+    let pauses = text.ok().and_then(Result::ok);
+    match pauses.and_then(|collected| serde_json::from_slice::<Pauses>(&collected.to_bytes()).ok()) {
+        Some(pauses) => {
+            source.take_pauses(pauses);
+            say(StatusCode::OK, "taken over")
+        }
+        None => say(StatusCode::BAD_REQUEST, "pauses are hosts, each with a time"),
     }
 }
 

@@ -6,6 +6,7 @@ use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use url::Url;
 
+use super::pause::Pause;
 use super::pool::Pool;
 use super::standing::Standing;
 
@@ -16,6 +17,7 @@ pub struct Endpoint {
     address: Address,
     pool: Arc<Pool>,
     standing: Arc<Standing>,
+    pause: Arc<Pause>,
     /// Which of the plan's credentials are sent there.
     credentials: Vec<usize>,
     /// A credential that is not to be sent there though it is needed: its name.
@@ -105,6 +107,7 @@ impl Endpoint {
         address: Address,
         pool: Arc<Pool>,
         standing: Arc<Standing>,
+        pause: Arc<Pause>,
         credentials: Vec<usize>,
         not_allowed: Option<String>,
     ) -> Self {
@@ -113,6 +116,7 @@ impl Endpoint {
             address,
             pool,
             standing,
+            pause,
             credentials,
             not_allowed,
         }
@@ -136,6 +140,11 @@ impl Endpoint {
     /// How it stands.
     pub fn standing(&self) -> &Arc<Standing> {
         &self.standing
+    }
+
+    /// What its host asked for; endpoints of the same host share it.
+    pub fn pause(&self) -> &Arc<Pause> {
+        &self.pause
     }
 
     /// The credentials that are sent there, by their place in the plan.

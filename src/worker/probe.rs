@@ -64,6 +64,10 @@ async fn probe_on(stack: Arc<Stack>, endpoint: Arc<Endpoint>, plan: ProbePlan) {
         tokio::time::sleep_until(next).await;
         next = Instant::now() + plan.interval + spread(plan.interval);
         // The provider counts probes too. One that finds no turn is left out: traffic shows how the endpoint is.
+        // One that would disturb a provider that asked to be left alone is left out too.
+        if endpoint.pause().left().is_some() {
+            continue;
+        }
         if let Some(quota) = &stack.quota
             && quota.take_within(Instant::now() + plan.interval).await.is_err()
         {
@@ -119,6 +123,7 @@ async fn probe(
         }
     };
     let status = response.status();
+    stack.note_pause(endpoint, status, response.headers());
     if plan.use_credential {
         stack.note_credentials(endpoint, &method, status, Asker::Probe);
     }

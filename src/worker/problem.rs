@@ -40,6 +40,11 @@ pub enum Failure {
         /// When there is an attempt free, where that is known.
         retry_after: Option<Duration>,
     },
+    /// Every host that could be asked has asked to be left alone (`Retry-After`, `RateLimit`).
+    Paused {
+        /// Until the first of them may be asked again.
+        left: Duration,
+    },
     /// Not answered in time.
     RequestTimeout {
         /// What took too long.
@@ -96,7 +101,7 @@ impl Failure {
             Self::NoEndpoint => "no-endpoint",
             Self::CredentialUnavailable { .. } => "credential-unavailable",
             Self::Overloaded => "overloaded",
-            Self::RateLimited { .. } => "rate-limited",
+            Self::RateLimited { .. } | Self::Paused { .. } => "rate-limited",
             Self::RequestTimeout { .. } => "request-timeout",
             Self::UpstreamUnreachable { .. } => "upstream-unreachable",
             Self::UpstreamProtocol { .. } => "upstream-protocol",
@@ -114,7 +119,7 @@ impl Failure {
             Self::CircuitOpen { .. } | Self::NoEndpoint | Self::CredentialUnavailable { .. } | Self::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited { .. } | Self::Paused { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamUnreachable { .. }
             | Self::UpstreamProtocol { .. }
@@ -132,6 +137,7 @@ impl Failure {
             Self::CircuitOpen { retry_after } => *retry_after,
             // Before the first share is told nobody knows; it is told within seconds.
             Self::RateLimited { retry_after } => retry_after.or(Some(Duration::from_secs(1))),
+            Self::Paused { left } => Some(*left),
             // What sheds load now may have room in a moment; no number is better than the smallest.
             Self::Overloaded => Some(Duration::from_secs(1)),
             _ => None,
@@ -150,7 +156,7 @@ impl Failure {
             Self::NoEndpoint => "No endpoint takes traffic",
             Self::CredentialUnavailable { .. } => "A credential is not available",
             Self::Overloaded => "Too many requests under way",
-            Self::RateLimited { .. } => "The rate limit is used up",
+            Self::RateLimited { .. } | Self::Paused { .. } => "The rate limit is used up",
             Self::RequestTimeout { .. } => "Not answered in time",
             Self::UpstreamUnreachable { .. } => "The provider cannot be reached",
             Self::UpstreamProtocol { .. } => "The provider's answer is not HTTP",
@@ -174,6 +180,7 @@ impl Failure {
             Self::RateLimited { .. } => {
                 "no attempt is free within `rateLimit.maxWait` and what is left of `timeouts.request`".into()
             }
+            Self::Paused { .. } => "the provider has asked to be left alone for longer than an attempt may wait".into(),
             Self::RequestTimeout { what, bound } => format!("{what} took longer than {bound:?}").into(),
             Self::UpstreamUnreachable { detail } | Self::UpstreamProtocol { detail } => detail.clone(),
             Self::ResponseTooLarge { what, limit } | Self::RequestTooLarge { what, limit } => {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Plans;
 use super::table::{self, UnusablePlan};
+use crate::domain::health::Pauses;
 use crate::domain::health::control::MAX_PLAN;
 use crate::domain::key::Key;
 use crate::domain::plan::{FORMAT, Plan};
@@ -97,6 +98,8 @@ pub struct Source {
     plans: watch::Sender<Plans>,
     /// The share of the rate limit that the controller told.
     share: watch::Sender<Option<u32>>,
+    /// What other workers were asked for, as the controller told it last.
+    pauses: watch::Sender<Pauses>,
     /// The trouble with the file that the log was told of last.
     told: Mutex<Option<MountError>>,
 }
@@ -110,6 +113,7 @@ impl Source {
             identity: OnceLock::new(),
             plans: watch::Sender::new(Plans::new()),
             share: watch::Sender::new(None),
+            pauses: watch::Sender::new(Pauses::new()),
             told: Mutex::new(None),
         }
     }
@@ -128,6 +132,17 @@ impl Source {
     pub fn take_share(&self, of: u32) {
         tracing::debug!(of, "another share of the rate limit");
         self.share.send_replace(Some(of));
+    }
+
+    /// The pauses that other workers were asked for, now and from now on.
+    pub fn pauses(&self) -> watch::Receiver<Pauses> {
+        self.pauses.subscribe()
+    }
+
+    /// These are the pauses that workers were asked for.
+    pub fn take_pauses(&self, pauses: Pauses) {
+        tracing::debug!(hosts = pauses.len(), "another worker was asked for a pause");
+        self.pauses.send_replace(pauses);
     }
 
     /// Looks at the mounted plan at once and then every second, until `stop`.

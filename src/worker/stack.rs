@@ -20,8 +20,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::domain::balance::{Balancer, Draw};
-use crate::domain::breaker::{Admission as Gate, Guard, Permit};
+use crate::domain::balance::Balancer;
+use crate::domain::breaker::Guard;
 use crate::domain::classify::Ending;
 use crate::domain::plan::Plan;
 use crate::telemetry::spans::AttemptSpan;
@@ -36,7 +36,7 @@ use super::kept::Resumed;
 use super::layer::admit::{Admission, NoPlace, Place};
 use super::layer::fault::Unanswered;
 use super::layer::observe::Call;
-use super::layer::quota::{NoToken, Quota};
+use super::layer::quota::Quota;
 use super::layer::retry::{Repeat, Retries};
 use super::pool::{Lease, Pool, Progress, SendError};
 use super::problem::Failure;
@@ -51,6 +51,7 @@ mod head;
 mod notes;
 mod renew;
 mod reply;
+mod turn;
 mod websocket;
 
 /// The layers of one plan.
@@ -144,7 +145,9 @@ impl Stack {
             let (ending, headers) = match &result {
                 Ok(reply) => (
                     Some(Ending::Answered(reply.response.status())),
-                    Some(reply.response.headers()),
+                    // What one host asks for does not hold for another.
+                    Some(reply.response.headers())
+                        .filter(|_| reply.response.status().is_success() || !stack.flows_elsewhere(tried)),
                 ),
                 Err(unanswered) => (unanswered.fault.map(Ending::Failed), None),
             };
@@ -188,12 +191,8 @@ impl Stack {
         deadline: Instant,
         last: Option<usize>,
     ) -> Result<(usize, Result<Reply, Unanswered>), Failure> {
-        // QUOTA counts what the provider sees, which is attempts and not calls. It stands above the choice: an endpoint
-        // that is chosen now may not be fit any more after a wait, and nobody is to wait with a breaker's only permit.
-        self.take_token(deadline).await?;
-        // BALANCE chooses where to; below it everything belongs to one endpoint. BREAKER, per endpoint and inside
-        // retry, sees every attempt. The two are asked together: a choice that the breaker refuses is no choice.
-        let (index, permit) = self.choose(asked, last).inspect_err(|_| self.refund_token())?;
+        // QUOTA, PAUSE, BALANCE and BREAKER: whether there may be another attempt now, and where to; see `turn`.
+        let (index, permit) = self.turn(asked, last, deadline).await?;
         let endpoint = &self.endpoints[index];
         let mut guard = Guard::new(endpoint.standing().clone(), permit);
         let mut load = Load::begin(self.clone(), index);
@@ -205,7 +204,9 @@ impl Stack {
         let until = deadline.min(started + bound);
         let progress = Progress::until(self.carried(endpoint, &asked.method).filter_map(Credential::end).min());
         let span = call.span.attempt(&asked.spanned(endpoint, call.attempts));
+        let under_way = endpoint.pause().begin();
         let sent = tokio::time::timeout_at(until, self.send(endpoint, asked, body, &progress, &span)).await;
+        drop(under_way);
         let result = match sent {
             Ok(Ok(answered)) => Ok(answered),
             Ok(Err(unanswered)) => Err(source.broken().map_or(unanswered, Unanswered::caller)),
@@ -223,6 +224,7 @@ impl Stack {
         let took = started.elapsed();
         let result = match result {
             Ok((response, lease)) => {
+                self.note_pause(endpoint, response.status(), response.headers());
                 let status = response.status();
                 self.note_answer(endpoint, &asked.method, status, &mut guard);
                 load.answered(took);
@@ -298,49 +300,6 @@ impl Stack {
                 endpoint.pool().retire();
             }
         }
-    }
-
-    async fn take_token(&self, deadline: Instant) -> Result<(), Failure> {
-        let Some(quota) = &self.quota else { return Ok(()) };
-        let timer = self.metrics.rate_limit_wait.start_timer();
-        let taken = quota.take(deadline).await;
-        timer.observe_duration();
-        taken.map_err(|NoToken(retry_after)| Failure::RateLimited { retry_after })
-    }
-
-    fn refund_token(&self) {
-        if let Some(quota) = &self.quota {
-            quota.refund();
-        }
-    }
-
-    fn choose(&self, asked: &Asked, last: Option<usize>) -> Result<(usize, Permit), Failure> {
-        if self.plan.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
-            return Err(Failure::NoEndpoint);
-        }
-        let key = self.plan.hash_on.as_ref().and_then(|header| asked.key(header));
-        // Between the choice and the question to the breaker another request may take the one trial there is; the next
-        // choice knows.
-        for _ in 0..=self.endpoints.len() {
-            let now = Instant::now().into_std();
-            let draw = Draw(rand::random(), rand::random());
-            let standing = |index: usize| self.endpoints[index].standing().for_choice();
-            let Some(index) = self.balancer().choose(standing, last, key, draw, now) else {
-                break;
-            };
-            if let Gate::Admit(permit) = self.endpoints[index].standing().admit() {
-                return Ok((index, permit));
-            }
-        }
-        let trials = self
-            .endpoints
-            .iter()
-            .zip(&self.plan.endpoints)
-            .filter(|(_, plan)| plan.weight > 0);
-        let retry_after = trials
-            .filter_map(|(endpoint, _)| endpoint.standing().next_trial())
-            .min();
-        Err(Failure::CircuitOpen { retry_after })
     }
 
     fn balancer(&self) -> MutexGuard<'_, Balancer> {

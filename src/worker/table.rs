@@ -7,6 +7,7 @@
 //! | circuit and health of an endpoint | the Integration (UID), its name and its URL are the same      |
 //! | its connections                  | where they lead, how TLS is spoken and as whom, and their bounds are the same |
 //! | the retry budget                 | its settings are the same                                     |
+//! | a pause that a host asked for    | the Integration (UID) and the host are the same               |
 //! | requests under way               | always: they count against the new bounds                     |
 //! | a credential that was rejected   | its revision is the same                                      |
 //!
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::domain::health::Pauses;
 use crate::domain::key::Key;
 use crate::net::policy::AddressPolicy;
 use crate::net::tls::TlsError;
@@ -120,6 +122,13 @@ impl Table {
     pub fn publish(&self) {
         for stack in self.served.values() {
             stack.bulletin.publish();
+        }
+    }
+
+    /// Heeds what other workers were asked for.
+    pub fn heed(&self, pauses: &Pauses) {
+        for stack in self.served.values() {
+            stack.heed(pauses);
         }
     }
 

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tidegate::api::integration::CircuitState;
+use tidegate::domain::health::Pauses;
 use tidegate::domain::health::control::{MAX_PLAN, worker_name};
 use tidegate::domain::plan::Plan;
 use tidegate::fleet::authority::Authority;
@@ -211,6 +212,25 @@ async fn share_of_the_rate_limit_holds_when_the_controller_hears_so() {
     for of in [2, 3, 0] {
         timeout(DEADLINE, link.pusher().tell_share(of)).await.unwrap().unwrap();
         assert_eq!(*share.borrow(), Some(of));
+    }
+}
+
+#[tokio::test]
+async fn pauses_of_other_workers_are_heeded_when_the_controller_hears_so() {
+    let port = port().await;
+    let link = port.connect().await;
+    let heeded = port.source.pauses();
+    let until = Timestamp::from_second(4_000_000_000).unwrap();
+    // As many hosts as there can be, as long as they can be.
+    let most: Pauses = (0..16).map(|number| (format!("{number:0>255}:65535"), until)).collect();
+    for pauses in [
+        Pauses::from([("api.example.com".to_owned(), until)]),
+        most,
+        Pauses::new(),
+    ] {
+        let told = link.pusher().tell_pauses(&pauses);
+        timeout(DEADLINE, told).await.unwrap().unwrap();
+        assert_eq!(*heeded.borrow(), pauses);
     }
 }
 

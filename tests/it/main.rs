@@ -41,6 +41,7 @@ mod worker_expiry;
 mod worker_flood;
 mod worker_hostile;
 mod worker_panic;
+mod worker_pause;
 mod worker_probe;
 mod worker_rate;
 mod worker_refused;

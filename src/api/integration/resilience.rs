@@ -39,8 +39,8 @@ pub struct Retries {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<IdempotencyKey>,
 
-    /// `Retry-After` and `RateLimit` headers are obeyed up to this, `0s` to `1h`; beyond it, the answer is passed on.
-    /// Defaults to `60s`.
+    /// `Retry-After` and `RateLimit` headers are obeyed up to this, `0s` to `1h`: by the request that got them, whose answer
+    /// is passed on where they ask for more, and by all others of every worker to the same host. Defaults to `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounds::RETRY_AFTER.schema())]
     pub retry_after_max: Option<Duration>,
@@ -196,7 +196,8 @@ pub struct RateLimit {
     #[schemars(transform = bounds::RATE_BURST.schema())]
     pub burst: Option<i32>,
 
-    /// How long an attempt waits for its turn, `0s` to `10m`, within `timeouts.request`. Defaults to `1s`.
+    /// How long an attempt waits for its turn, or for a provider that asked to be left alone, `0s` to `10m`, within
+    /// `timeouts.request`. Defaults to `1s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounds::RATE_MAX_WAIT.schema())]
     pub max_wait: Option<Duration>,

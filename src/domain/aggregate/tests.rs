@@ -23,6 +23,7 @@ fn report(endpoints: Vec<EndpointReport>) -> Report {
         credentials: vec![credential(7, None)],
         reset_circuit: None,
         share: None,
+        paused_until: std::collections::BTreeMap::new(),
         endpoints,
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::calls::told;
 use super::keep::keep_link;
 use super::names;
+use super::pauses::Pauses;
 use super::pod::{Worker, WorkerPod};
 use super::shares::Shares;
 use super::trust::TrustStore;
@@ -30,6 +31,8 @@ pub struct Context {
     pub wanted: Arc<Wanted>,
     /// Shares of rate limits to tell.
     pub(super) shares: Arc<Shares>,
+    /// Pauses that other workers were asked for, to tell.
+    pub(super) pauses: Arc<Pauses>,
     /// How to connect.
     pub trust: Arc<TrustStore>,
     /// Who wants to know.

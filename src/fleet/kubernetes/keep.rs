@@ -10,12 +10,13 @@ use tokio::time::sleep;
 use super::calls::told;
 use super::follow::Context;
 use super::link::{Answer, Link, LinkError, Pusher, is_about, pause};
+use super::pauses::{Pauses, to_tell};
 use super::pod::Worker;
 use super::shares::{Shares, until_news};
 use super::trust::TrustStore;
 use super::wanted::Wanted;
 use crate::api::PORT_CONTROL;
-use crate::domain::health::Report;
+use crate::domain::health::{self, Report};
 use crate::domain::plan::Plan;
 use crate::fleet::{Observation, WorkerState};
 
@@ -53,6 +54,7 @@ pub async fn keep_link(mut place: watch::Receiver<Worker>, context: Context) {
     let Context {
         wanted,
         shares,
+        pauses,
         trust,
         observed,
     } = context;
@@ -86,6 +88,8 @@ pub async fn keep_link(mut place: watch::Receiver<Worker>, context: Context) {
                     worker,
                     wanted: &wanted,
                     shares: &shares,
+                    pauses: &pauses,
+                    told: Arc::default(),
                     report: None,
                     pushed: None,
                 };
@@ -144,6 +148,9 @@ struct Conversation<'a> {
     worker: Worker,
     wanted: &'a Wanted,
     shares: &'a Shares,
+    pauses: &'a Pauses,
+    /// The pauses that the worker was told last.
+    told: Arc<health::Pauses>,
     report: Option<Arc<Report>>,
     /// The plan that the worker was offered last.
     pushed: Option<Arc<Plan>>,
@@ -159,8 +166,14 @@ impl Conversation<'_> {
     ) -> Ended {
         let mut push = None;
         let mut telling = None;
+        let mut pausing = None;
         let mut shares = self.shares.of(&self.worker.integration);
+        let mut pauses = self.pauses.of(&self.worker.integration);
         loop {
+            if pausing.is_none() && self.report.is_some() {
+                let asked = to_tell(&pauses.borrow_and_update(), &self.told, Timestamp::now());
+                pausing = asked.map(|asked| Box::pin(pause_too(self.link.pusher(), asked)));
+            }
             shares.mark_unchanged();
             if telling.is_none() && self.report.is_some() {
                 telling = self
@@ -184,6 +197,8 @@ impl Conversation<'_> {
                             let Worker { integration, name, .. } = &self.worker;
                             self.shares.hear(integration, name, report.share);
                         }
+                        self.pauses
+                            .hear(&self.worker.integration, &report.paused_until, Timestamp::now());
                         self.report = Some(Arc::new(report));
                         teller.tell(&self.worker, self.report.as_ref()).await;
                     }
@@ -210,7 +225,15 @@ impl Conversation<'_> {
                     }
                     Err(error) => return Ended::Failed(error),
                 },
+                told = when_there(&mut pausing) => match told {
+                    Ok(asked) => {
+                        self.told = asked;
+                        pausing = None;
+                    }
+                    Err(error) => return Ended::Failed(error),
+                },
                 () = until_news(&mut shares), if telling.is_none() => {}
+                Ok(()) = pauses.changed(), if pausing.is_none() => {}
                 changed = plans.changed(), if push.is_none() => if changed.is_err() {
                     return Ended::Gone;
                 },
@@ -263,6 +286,11 @@ async fn offer(pusher: Pusher, plan: Arc<Plan>) -> Result<(Arc<Plan>, Answer), L
 async fn tell(pusher: Pusher, of: u32) -> Result<u32, LinkError> {
     pusher.tell_share(of).await?;
     Ok(of)
+}
+
+async fn pause_too(pusher: Pusher, asked: Arc<health::Pauses>) -> Result<Arc<health::Pauses>, LinkError> {
+    pusher.tell_pauses(&asked).await?;
+    Ok(asked)
 }
 
 /// What the worker made of a plan shows in its report too; here it says why.

@@ -23,8 +23,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::domain::health::control::{MAX_REPORT, PLAN, REPORTS, SHARE, worker_name};
-use crate::domain::health::{self, Report};
+use crate::domain::health::control::{MAX_REPORT, PAUSE, PLAN, REPORTS, SHARE, worker_name};
+use crate::domain::health::{self, Pauses, Report};
 use crate::domain::key::Key;
 use crate::domain::plan::Plan;
 
@@ -59,8 +59,8 @@ pub enum LinkError {
     /// A line of reports is too long or is none.
     #[error("the worker sent {0}")]
     Unreadable(&'static str),
-    /// The plan cannot be written as JSON, which would be a bug.
-    #[error("the plan cannot be written")]
+    /// What is to be sent cannot be written as JSON, which would be a bug.
+    #[error("the message cannot be written")]
     Unwritable,
     /// It does not answer at all.
     #[error("no answer in time")]
@@ -174,6 +174,18 @@ impl Pusher {
         match status {
             StatusCode::OK | StatusCode::NOT_FOUND => Ok(()),
             other => Err(LinkError::Unexpected(other, "PUT /v1/share")),
+        }
+    }
+
+    /// Tells the worker which hosts other workers were asked to leave alone. An older worker that knows no pauses notices
+    /// by itself.
+    pub async fn tell_pauses(self, pauses: &Pauses) -> Result<(), LinkError> {
+        let text = serde_json::to_vec(pauses).map_err(|_| LinkError::Unwritable)?;
+        let sent = exchange(self.requests, &self.host, Method::PUT, PAUSE, text.into());
+        let (status, _) = timeout(PUSH, sent).await.map_err(|_| LinkError::Timeout)??;
+        match status {
+            StatusCode::OK | StatusCode::NOT_FOUND => Ok(()),
+            other => Err(LinkError::Unexpected(other, "PUT /v1/pause")),
         }
     }
 

@@ -75,8 +75,14 @@ impl Quota {
         self.share.as_ref().and_then(|share| *share.borrow())
     }
 
+    /// How long an attempt waits for its turn.
+    pub fn max_wait(&self) -> Duration {
+        self.plan.max_wait
+    }
+
     /// Takes a token, when there is one within `maxWait` and before `deadline`.
-    pub async fn take(&self, deadline: Instant) -> Result<(), NoToken> {
+    #[cfg(test)]
+    async fn take(&self, deadline: Instant) -> Result<(), NoToken> {
         self.take_within(deadline.min(Instant::now() + self.plan.max_wait))
             .await
     }

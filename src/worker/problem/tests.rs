@@ -12,6 +12,9 @@ fn every_failure() -> Vec<Failure> {
         },
         Failure::Overloaded,
         Failure::RateLimited { retry_after: None },
+        Failure::Paused {
+            left: Duration::from_secs(3),
+        },
         Failure::RequestTimeout {
             what: "the request",
             bound: Duration::from_secs(30),
@@ -49,6 +52,7 @@ fn every_failure_has_the_status_of_the_contract() {
             ("no-endpoint", 503),
             ("credential-unavailable", 503),
             ("overloaded", 503),
+            ("rate-limited", 429),
             ("rate-limited", 429),
             ("request-timeout", 504),
             ("upstream-unreachable", 502),

@@ -1,17 +1,18 @@
 //! What an attempt teaches: about the endpoint, its circuit, and the credentials it carried.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
 use super::Stack;
 use crate::api::integration::HealthReason;
 use crate::domain::breaker::Guard;
 use crate::domain::classify::{self, Ending, Fault, Outcome};
-use crate::domain::health::{self, CredentialReport, Report};
-use crate::telemetry::worker_metrics::AttemptOutcome;
+use crate::domain::health::{self, CredentialReport, Pauses, Report};
+use crate::domain::pause;
+use crate::telemetry::worker_metrics::{AttemptOutcome, PausedBy};
 use crate::worker::credential::{Asker, Credential};
 use crate::worker::endpoint::Endpoint;
 use crate::worker::layer::fault::Unanswered;
@@ -60,6 +61,39 @@ impl Stack {
         }
     }
 
+    /// An answer with this status and these headers may ask for a pause.
+    pub fn note_pause(&self, endpoint: &Endpoint, status: StatusCode, headers: &HeaderMap) {
+        let under_way = endpoint.pause().under_way();
+        let Some(asked) = pause::asked(status, headers, under_way, SystemTime::now()) else {
+            return;
+        };
+        let wait = asked.min(self.plan.retries.retry_after_max);
+        if wait.is_zero() {
+            return;
+        }
+        if endpoint.pause().ask(wait) {
+            endpoint.standing().metrics.count_pause(PausedBy::Provider);
+            tracing::info!(
+                namespace = &*self.plan.integration.namespace,
+                integration = &*self.plan.integration.name,
+                endpoint = endpoint.name(),
+                host = endpoint.address().authority.as_str(),
+                seconds = wait.as_secs(),
+                "the provider asks to be left alone for a while",
+            );
+        }
+        self.bulletin.publish();
+    }
+
+    /// The pauses that this worker was asked for itself.
+    fn pauses(&self) -> Pauses {
+        let own = self.endpoints.iter().filter_map(|endpoint| {
+            let host = endpoint.address().authority.as_str();
+            Some((host.to_owned(), endpoint.pause().own()?))
+        });
+        own.collect()
+    }
+
     pub(super) fn note_fault(&self, index: usize, unanswered: &Unanswered, guard: &mut Guard<Arc<Standing>>) {
         let standing = self.endpoints[index].standing();
         if unanswered.fault == Some(Fault::AddressRefused) {
@@ -91,6 +125,7 @@ impl Stack {
             credentials: self.credentials.iter().map(credential_report).collect(),
             reset_circuit: plan.reset_circuit.clone(),
             share: self.quota.as_ref().and_then(|quota| quota.told()),
+            paused_until: self.pauses(),
             endpoints: self
                 .endpoints
                 .iter()

@@ -24,6 +24,7 @@ use crate::worker::endpoint::{Address, Endpoint};
 use crate::worker::layer::admit::Admission;
 use crate::worker::layer::quota::{Quota, Share};
 use crate::worker::layer::retry::Retries;
+use crate::worker::pause::Pause;
 use crate::worker::pool::{self, Pool};
 use crate::worker::report::Bulletin;
 use crate::worker::stack::Stack;
@@ -111,17 +112,22 @@ impl Parts {
             }
             places.push((address, pool));
         }
-        let mut endpoints = Vec::with_capacity(plan.endpoints.len());
+        let mut endpoints: Vec<Arc<Endpoint>> = Vec::with_capacity(plan.endpoints.len());
         for (endpoint, (address, pool)) in plan.endpoints.iter().zip(places) {
             let known = old.and_then(|old| find(old, &endpoint.name));
             let standing = standing(plan, endpoint, known.zip(same), known, &bulletin);
             let (allowed, not_allowed) = allowed(&plan.credentials, &address);
+            let pause = pause(
+                &address,
+                endpoints.iter().chain(same.into_iter().flat_map(|old| &old.endpoints)),
+            );
             let name = endpoint.name.clone();
             endpoints.push(Arc::new(Endpoint::new(
                 name,
                 address,
                 pool,
                 standing,
+                pause,
                 allowed,
                 not_allowed,
             )));
@@ -253,6 +259,12 @@ fn standing(
     );
     let probing = probes.map(|plan| Probing::new(plan.unhealthy_threshold, plan.healthy_threshold));
     Arc::new(Standing::new(settings, probing, metrics, bulletin.clone()))
+}
+
+/// The pause of the host of `address`, as one of `known` has it.
+fn pause<'a>(address: &Address, mut known: impl Iterator<Item = &'a Arc<Endpoint>>) -> Arc<Pause> {
+    let known = known.find(|known| known.address().authority == address.authority);
+    known.map_or_else(Arc::default, |known| known.pause().clone())
 }
 
 fn find<'a>(stack: &'a Stack, name: &str) -> Option<&'a Arc<Endpoint>> {

@@ -4,12 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tempfile::TempDir;
 use tidegate::api::integration::CircuitState;
-use tidegate::domain::health::Report;
+use tidegate::domain::health::{Pauses, Report};
 use tidegate::domain::key::Key;
 use tidegate::domain::plan::Plan;
 use tidegate::fleet::kubernetes::KubernetesFleet;
@@ -195,6 +196,21 @@ impl PlayedWorker {
         let report = sample::report(&self.running(), state);
         self.reports.send_replace(sample::reports(report.clone()));
         report
+    }
+
+    /// Reports that it was asked for these pauses.
+    fn was_asked(&self, pauses: &Pauses) {
+        let report = Report {
+            paused_until: pauses.clone(),
+            ..sample::report(&self.running(), CircuitState::Closed)
+        };
+        self.reports.send_replace(sample::reports(report));
+    }
+
+    async fn until_it_heeds(&self, pauses: &Pauses) {
+        let mut told = self.source.pauses();
+        let heeds = timeout(DEADLINE, told.wait_for(|told| told == pauses));
+        heeds.await.expect("the pauses are told").unwrap();
     }
 
     async fn until_it_has(&self, of: u32) {
@@ -488,4 +504,34 @@ async fn shares_of_the_rate_limit_follow_the_workers_and_the_old_shrink_before_t
     scaled.rate_limit.as_mut().unwrap().workers = 4;
     stage.program(scaled).await;
     second.until_it_has(4).await;
+}
+
+#[tokio::test]
+async fn what_one_worker_was_asked_for_is_told_to_all_and_outlives_it() {
+    let mut stage = stage("follow-pauses").await;
+    let plan = stage.plan();
+    stage.program(plan.clone()).await;
+    let (one, two, three) = (address(), address(), address());
+    let (first, second) = (stage.worker(one).await, stage.worker(two).await);
+    stage.pod("worker-1", &plan, one, true).await;
+    stage.pod("worker-2", &plan, two, true).await;
+    stage.until("worker-1", reports(CircuitState::Closed)).await;
+    stage.until("worker-2", reports(CircuitState::Closed)).await;
+
+    let until = |second| Timestamp::from_second(second).unwrap();
+    let pauses = |second| Pauses::from([("api.example.com".to_owned(), until(second))]);
+    first.was_asked(&pauses(4_000_000_000));
+    second.until_it_heeds(&pauses(4_000_000_000)).await;
+    // The longest counts, whoever was asked for it.
+    second.was_asked(&pauses(4_000_000_010));
+    first.until_it_heeds(&pauses(4_000_000_010)).await;
+
+    // The two go, and one comes that knows nothing.
+    for (name, worker) in [("worker-1", first), ("worker-2", second)] {
+        drop(worker);
+        stage.delete_pod(name).await;
+    }
+    let third = stage.worker(three).await;
+    stage.pod("worker-3", &plan, three, true).await;
+    third.until_it_heeds(&pauses(4_000_000_010)).await;
 }

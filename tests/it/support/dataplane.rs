@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tidegate::api::integration::{
     BalancePolicy, BreakerMode, CircuitState, Http2, IdempotencyKey, Protocol, RetryMethods,
 };
-use tidegate::domain::health::{CredentialReport, EndpointReport, Report};
+use tidegate::domain::health::{CredentialReport, EndpointReport, Pauses, Report};
 use tidegate::domain::key::Key;
 use tidegate::domain::plan::*;
 use tidegate::domain::secret::SecretValue;
@@ -149,6 +149,11 @@ impl Dataplane {
     /// One of several workers, with a share of every rate limit.
     pub fn start_sharing(plans: impl IntoIterator<Item = Plan>, share: watch::Receiver<Option<u32>>) -> Self {
         Self::run(plans, |_| {}, |worker| worker.sharing(share))
+    }
+
+    /// One of several workers, which heeds what others were asked for.
+    pub fn start_heeding(plans: impl IntoIterator<Item = Plan>, pauses: watch::Receiver<Pauses>) -> Self {
+        Self::run(plans, |_| {}, |worker| worker.heeding(pauses))
     }
 
     fn run(

@@ -38,6 +38,7 @@ pub fn report(plan: &Plan, state: CircuitState) -> Report {
         credentials: Vec::new(),
         reset_circuit: None,
         share: None,
+        paused_until: std::collections::BTreeMap::new(),
         endpoints: vec![EndpointReport {
             name: "primary".into(),
             health: Health::Healthy,

@@ -149,6 +149,7 @@ pub fn adopted(plan: &Plan, before: Option<&Report>) -> Report {
             .collect(),
         reset_circuit: plan.reset_circuit.clone(),
         share: None,
+        paused_until: std::collections::BTreeMap::new(),
         endpoints: plan.endpoints.iter().map(endpoint).collect(),
     }
 }
