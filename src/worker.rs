@@ -22,6 +22,7 @@ use layer::quota::{self, Share};
 pub use serve::MAX_CONNECTIONS;
 use table::Table;
 
+pub mod answered;
 pub mod asked;
 pub mod body;
 pub mod connection;

@@ -238,12 +238,15 @@ fn decimal(text: &[u8]) -> Result<u64, Ambiguous> {
 }
 
 /// RFC 9112 7.1: hexadecimal digits, then perhaps extensions, which nobody uses and everybody parses otherwise; they are
-/// let through here because hyper takes them off.
+/// let through here because hyper takes them off. White space that the grammar has between the two only for the sake of
+/// old senders is refused: some end the size there, and some do not. So are more digits than any size needs, because they
+/// would not all be among those that are kept of the line.
 fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
+    const DIGITS: usize = 16;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     match line.get(digits) {
-        None | Some(b';' | b' ' | b'\t') => number(&line[..digits], 16),
-        Some(_) => Err(Ambiguous),
+        None | Some(b';') if digits <= DIGITS => number(&line[..digits], 16),
+        _ => Err(Ambiguous),
     }
 }
 

@@ -20,6 +20,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::api::integration::Protocol;
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::Guard;
 use crate::domain::classify::Ending;
@@ -27,6 +28,7 @@ use crate::domain::plan::Plan;
 use crate::telemetry::spans::AttemptSpan;
 use crate::telemetry::worker_metrics::IntegrationMetrics;
 
+use super::answered;
 use super::body::Broken;
 use super::body::outgoing::{Outgoing, Source};
 use super::credential::Credential;
@@ -273,6 +275,8 @@ impl Stack {
                     _ => Unanswered::send(&error, headers),
                 },
             )?;
+        let may_switch = self.plan.protocol == Protocol::WebSocket;
+        answered::check(&response, may_switch).map_err(Unanswered::protocol)?;
         if hop::size(response.headers()) > headers {
             return Err(Unanswered::too_large("the headers of the provider's answer", headers));
         }

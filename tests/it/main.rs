@@ -48,4 +48,5 @@ mod worker_refused;
 mod worker_renew;
 mod worker_retry;
 mod worker_seen;
+mod worker_smuggling;
 mod worker_stream;
