@@ -31,6 +31,7 @@ pub mod credential;
 pub mod endpoint;
 pub mod expression;
 pub mod framing;
+pub mod grpc;
 pub mod health;
 pub mod hop;
 pub mod kept;

@@ -68,10 +68,18 @@ pub use workers::*;
     validation = bounds::RATE_FOR_WORKERS
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = bounds::WEBSOCKET_PROBE, validation = bounds::WEBSOCKET_HTTP2)]
+#[x_kube(
+    validation = bounds::GRPC_STATUSES,
+    validation = bounds::GRPC_HTTP2,
+    validation = bounds::GRPC_PROBE,
+    validation = bounds::GRPC_SERVICE,
+    validation = bounds::WEBSOCKET_PROBE,
+    validation = bounds::WEBSOCKET_HTTP2
+)]
 pub struct IntegrationSpec {
-    /// What is spoken to the provider. `HTTP` is HTTP/1.1 or HTTP/2, in cleartext or over TLS. `WebSocket` is RFC 6455;
-    /// endpoints keep their `http` or `https` URLs. Must not change once set. Defaults to `HTTP`.
+    /// What is spoken to the provider. `HTTP` is HTTP/1.1 or HTTP/2, in cleartext or over TLS. `GRPC` is gRPC over
+    /// HTTP/2, in cleartext by prior knowledge or over TLS. `WebSocket` is RFC 6455; endpoints keep their `http` or
+    /// `https` URLs. Must not change once set. Defaults to `HTTP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "HTTP"))]
     #[x_kube(validation = bounds::PROTOCOL_STAYS)]
@@ -156,6 +164,8 @@ pub enum Protocol {
     /// HTTP/1.1 or HTTP/2, in cleartext or over TLS.
     #[default]
     HTTP,
+    /// gRPC over HTTP/2, in cleartext by prior knowledge or over TLS.
+    GRPC,
     /// RFC 6455, opened by an HTTP/1.1 handshake.
     WebSocket,
 }

@@ -370,7 +370,7 @@ mod tests {
             ),
             (
                 spec(json!({"endpoints": [], "protocol": "canary"})),
-                "`spec.protocol` must be `HTTP` or `WebSocket`",
+                "`spec.protocol` must be one of `HTTP`, `GRPC`, `WebSocket`",
             ),
             (
                 spec(json!({"endpoints": [{"name": "canary"}]})),

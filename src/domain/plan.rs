@@ -301,6 +301,9 @@ pub struct ProbePlan {
     pub statuses: Vec<(u16, u16)>,
     /// CEL over `status`, `headers`, `body`, `certificate`; must be true.
     pub expression: Option<String>,
+    /// With gRPC: the service to ask about instead of `path` with `method`; empty for the server as a whole.
+    #[serde(default)]
+    pub service: String,
 }
 
 mod milliseconds {

@@ -107,6 +107,14 @@ pub fn provider_config_with(
     Ok(Arc::new(config))
 }
 
+/// The same for connections on which HTTP/2 is spoken or nothing.
+#[must_use]
+pub fn http2_only(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
 /// The name to send and to verify for `host` (IPv6 without brackets): the plan's, or the host itself.
 pub fn server_name(plan: &TlsPlan, host: &str) -> Result<ServerName<'static>, TlsError> {
     let name = plan.server_name.as_deref().unwrap_or(host);

@@ -29,6 +29,9 @@ pub enum Broken {
     /// Another attempt sends it now.
     #[error("the body is sent by a later attempt")]
     Superseded,
+    /// The caller's own time for the call is over.
+    #[error("the caller's deadline has passed")]
+    Late,
     /// It was taken back because nobody reads it.
     #[error("the body is not read")]
     Unread,

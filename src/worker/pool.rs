@@ -38,6 +38,13 @@ mod idle;
 use fit::{fit_http1, fit_http2, keep_alive_timeout};
 use idle::{Idle, Shelf};
 
+/// How often a connection on which something is under way is asked whether it is there still.
+const PING: Duration = Duration::from_secs(30);
+
+/// The same for gRPC: its servers end a connection that asks more often than every five minutes while no data flows, and
+/// with it every call on it (gRFC A8, "too_many_pings").
+const GRPC_PING: Duration = Duration::from_secs(310);
+
 /// Connections to one endpoint.
 #[derive(Debug)]
 pub struct Pool {
@@ -64,6 +71,8 @@ pub struct Identity {
     pub certificate: Option<ClientCertificate>,
     /// Whether HTTP/2 is offered.
     pub http2: Http2,
+    /// gRPC is spoken: HTTP/2 and nothing else, in cleartext by prior knowledge.
+    pub grpc: bool,
     /// Addresses that may not be dialled.
     pub denied: Vec<IpNet>,
     /// What the pool may do.
@@ -161,7 +170,23 @@ impl Pool {
 
     /// Whether a connection may turn out to be HTTP/2.
     pub fn may_speak_http2(&self) -> bool {
-        self.identity.http2 == Http2::Auto && self.target.tls.is_some() && !self.shelf().speaks_http1()
+        self.identity.grpc
+            || self.identity.http2 == Http2::Auto && self.target.tls.is_some() && !self.shelf().speaks_http1()
+    }
+
+    /// Opens a connection, and says whether HTTP/2 is spoken on it.
+    async fn dial(&self) -> Result<(Connection, bool), SendError> {
+        let connection = self.dialer.dial(&self.target, self.bounds.connect).await?;
+        let http2 = connection.is_h2();
+        match &connection {
+            Connection::Plain(_) => Ok((connection, self.identity.grpc)),
+            // Without a choice the provider would speak HTTP/1.
+            Connection::Tls(_) if self.identity.grpc && !http2 => Err(SendError::Dial(DialError::Tls {
+                host: self.target.host.clone(),
+                source: std::io::Error::other("the provider does not choose HTTP/2 (ALPN h2), which gRPC needs"),
+            })),
+            Connection::Tls(_) => Ok((connection, http2)),
+        }
     }
 
     /// What makes its connections the same.
@@ -247,7 +272,7 @@ impl Pool {
         }
         // Where HTTP/2 is possible, one request opens the connection and the others wait to see if they can share it;
         // if they cannot, because it failed or speaks HTTP/1, they do not wait for each other as well.
-        let _opening = if self.shelf().speaks_http1() || self.target.tls.is_none() {
+        let _opening = if self.shelf().speaks_http1() || (self.target.tls.is_none() && !self.identity.grpc) {
             None
         } else if let Ok(first) = self.opening.try_lock() {
             Some(first)
@@ -258,8 +283,8 @@ impl Pool {
         if let Some(sender) = self.shelf().shared() {
             return Ok(Open::Shared(sender, false));
         }
-        let connection = self.dialer.dial(&self.target, self.bounds.connect).await?;
-        if connection.is_h2() {
+        let (connection, http2) = self.dial().await?;
+        if http2 {
             let sender = self.open_http2(connection).await?;
             self.shelf().share(sender.clone());
             self.clone().sweep();
@@ -291,7 +316,7 @@ impl Pool {
             .max_header_list_size(u32::try_from(self.bounds.headers).unwrap_or(u32::MAX))
             .initial_stream_window_size(256 << 10)
             .initial_connection_window_size(1 << 20)
-            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_interval(if self.identity.grpc { GRPC_PING } else { PING })
             .keep_alive_timeout(Duration::from_secs(10))
             .handshake(TokioIo::new(connection))
             .await

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, TE, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -20,6 +20,8 @@ use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::api::integration::{HealthReason, Protocol};
+use crate::domain::grpc::Code;
+use crate::domain::grpc::health::{self, Serving};
 use crate::domain::plan::ProbePlan;
 use crate::domain::probing::Finding;
 
@@ -27,6 +29,7 @@ use super::body::outgoing::Outgoing;
 use super::credential::Asker;
 use super::endpoint::Endpoint;
 use super::expression::{self, Certificate, Expression, ExpressionError, Seen};
+use super::grpc::Said;
 use super::layer::authenticate::authenticate;
 use super::layer::fault::Unanswered;
 use super::pool::alone::Alone;
@@ -124,6 +127,22 @@ async fn probe(
     };
     let status = response.status();
     stack.note_pause(endpoint, status, response.headers());
+    if stack.plan.protocol == Protocol::GRPC {
+        let (head, body) = response.into_parts();
+        let told = told(status, &head.headers, body).await;
+        if let (Ok((said, _)), true) = (&told, plan.use_credential) {
+            stack.note_credentials(endpoint, &method, said.status, Asker::Probe);
+        }
+        return match told.and_then(|(said, answer)| serving(said, answer)) {
+            Err(bad) => bad,
+            Ok(_) if expression.is_none() => Finding::Good,
+            Ok(serving) => {
+                let body = format!(r#"{{"status":"{}"}}"#, serving.name());
+                let seen = see(status, &head.headers, body.into(), certificate.as_ref());
+                judge(expression, seen, plan.timeout).await
+            }
+        };
+    }
     if plan.use_credential {
         stack.note_credentials(endpoint, &method, status, Asker::Probe);
     }
@@ -140,24 +159,64 @@ async fn probe(
     {
         return bad(HealthReason::ProbeFailed, why);
     }
+    if expression.is_none() {
+        return Finding::Good;
+    }
+    let (head, body) = response.into_parts();
+    let Ok((body, _)) = read(body).await else {
+        return bad(HealthReason::ProbeFailed, BROKE_OFF);
+    };
+    let seen = see(status, &head.headers, body, certificate.as_ref());
+    judge(expression, seen, plan.timeout).await
+}
+
+async fn judge(expression: Option<&Result<Expression, ExpressionError>>, seen: Seen, timeout: Duration) -> Finding {
     match expression {
         None => Finding::Good,
         Some(Err(error)) => bad(HealthReason::ProbeFailed, error.to_string()),
-        Some(Ok(expression)) => {
-            let (head, body) = response.into_parts();
-            let Ok(body) = read(body).await else {
-                return bad(HealthReason::ProbeFailed, "the answer broke off");
-            };
-            let seen = see(status, &head.headers, body, certificate.as_ref());
-            match expression.holds(seen, plan.timeout).await {
-                Ok(true) => Finding::Good,
-                Ok(false) => bad(HealthReason::ExpressionFalse, "the expression is false"),
-                Err(error @ ExpressionError::Timeout) => bad(HealthReason::ProbeFailed, error.to_string()),
-                Err(error) => bad(HealthReason::ExpressionFalse, error.to_string()),
-            }
-        }
+        Some(Ok(expression)) => match expression.holds(seen, timeout).await {
+            Ok(true) => Finding::Good,
+            Ok(false) => bad(HealthReason::ExpressionFalse, "the expression is false"),
+            Err(error @ ExpressionError::Timeout) => bad(HealthReason::ProbeFailed, error.to_string()),
+            Err(error) => bad(HealthReason::ExpressionFalse, error.to_string()),
+        },
     }
 }
+
+/// What the answer to a call of grpc.health.v1 says, and its message.
+async fn told(status: StatusCode, headers: &HeaderMap, body: Incoming) -> Result<(Said, Vec<u8>), Finding> {
+    if let Some(code) = Code::of(headers) {
+        return Ok((Said::grpc(code, false), Vec::new()));
+    }
+    if status != StatusCode::OK {
+        return Ok((Said::http(status), Vec::new()));
+    }
+    let Ok((body, trailers)) = read(body).await else {
+        return Err(bad(HealthReason::ProbeFailed, BROKE_OFF));
+    };
+    let code = trailers.as_ref().and_then(Code::of).unwrap_or(Code::Unknown);
+    Ok((Said::grpc(code, false), body))
+}
+
+/// Whether the service serves.
+fn serving(said: Said, message: Vec<u8>) -> Result<Serving, Finding> {
+    if said.code != Some(Code::Ok) {
+        return Err(bad(HealthReason::UnexpectedStatus, said.described()));
+    }
+    match health::answer(&message) {
+        Some(Serving::Serving) => Ok(Serving::Serving),
+        Some(other) => {
+            let message = format!("the health service says {}", other.name());
+            Err(bad(HealthReason::UnexpectedStatus, message))
+        }
+        None => Err(bad(
+            HealthReason::ProbeFailed,
+            "what was answered is not a message of grpc.health.v1",
+        )),
+    }
+}
+
+const BROKE_OFF: &str = "the answer broke off";
 
 fn bad(reason: HealthReason, message: impl Into<String>) -> Finding {
     Finding::Bad {
@@ -168,8 +227,12 @@ fn bad(reason: HealthReason, message: impl Into<String>) -> Finding {
 
 fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<Outgoing>, String> {
     const TARGET: &str = "the probe's path is not a path";
-    let method = Method::from_bytes(plan.method.as_bytes()).map_err(|_| "the probe's method is not a method")?;
-    let path = if plan.path.starts_with('/') {
+    let grpc = stack.plan.protocol == Protocol::GRPC;
+    let method = if grpc { "POST" } else { &plan.method };
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| "the probe's method is not a method")?;
+    let path = if grpc {
+        health::PATH.to_owned()
+    } else if plan.path.starts_with('/') {
         plan.path.clone()
     } else {
         format!("/{}", plan.path)
@@ -179,7 +242,12 @@ fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<O
     let mut target = address.join(&path).ok_or(TARGET)?;
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, AGENT);
-    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    if grpc {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    } else {
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    }
     if stack.plan.protocol == Protocol::WebSocket {
         websocket::ask(&mut headers);
     }
@@ -208,24 +276,31 @@ fn ask(stack: &Stack, endpoint: &Endpoint, plan: &ProbePlan) -> Result<Request<O
         authenticate(&method, &mut target, &mut headers, credentials)
             .map_err(|(name, _)| format!("the credential `{name}` cannot be sent in a request"))?;
     }
-    let mut request = Request::new(Outgoing::empty());
+    let mut request = Request::new(if grpc {
+        Outgoing::own(health::question(&plan.service))
+    } else {
+        Outgoing::empty()
+    });
     *request.method_mut() = method;
     *request.uri_mut() = address.with(target).ok_or(TARGET)?;
     *request.headers_mut() = headers;
     Ok(request)
 }
 
-/// As much of the body as an expression may look at; the rest is left where it is.
-async fn read(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
+/// As much of the body as an expression may look at, and the trailers behind it; the rest is left where it is.
+async fn read(mut body: Incoming) -> Result<(Vec<u8>, Option<HeaderMap>), hyper::Error> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
-        let data: Bytes = frame?.into_data().unwrap_or_default();
+        let data: Bytes = match frame?.into_data() {
+            Ok(data) => data,
+            Err(frame) => return Ok((read, frame.into_trailers().ok())),
+        };
         read.extend_from_slice(&data[..data.len().min(expression::BODY - read.len())]);
         if read.len() == expression::BODY {
             break;
         }
     }
-    Ok(read)
+    Ok((read, None))
 }
 
 fn see(status: StatusCode, headers: &HeaderMap, body: Vec<u8>, certificate: Option<&CertificateDer<'_>>) -> Seen {

@@ -232,7 +232,7 @@ pub fn answer(failure: &Failure, head: bool, instance: Option<&str>) -> Response
 }
 
 /// Rounded up, and at least 1: `Retry-After: 0` would invite a storm.
-fn whole_seconds(wait: Duration) -> u64 {
+pub fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 

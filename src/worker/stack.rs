@@ -24,6 +24,7 @@ use crate::api::integration::Protocol;
 use crate::domain::balance::Balancer;
 use crate::domain::breaker::Guard;
 use crate::domain::classify::Ending;
+use crate::domain::grpc;
 use crate::domain::plan::Plan;
 use crate::telemetry::spans::AttemptSpan;
 use crate::telemetry::worker_metrics::IntegrationMetrics;
@@ -33,6 +34,7 @@ use super::body::Broken;
 use super::body::outgoing::{Outgoing, Source};
 use super::credential::Credential;
 use super::endpoint::Endpoint;
+use super::grpc::Said;
 use super::hop;
 use super::kept::Resumed;
 use super::layer::admit::{Admission, NoPlace, Place};
@@ -45,7 +47,7 @@ use super::problem::Failure;
 use super::report::Bulletin;
 
 use head::{Asked, available};
-use reply::{Load, Reply};
+use reply::{Load, Open, Reply};
 
 pub use reply::{AnswerBody, rescue};
 
@@ -98,8 +100,9 @@ impl Stack {
     async fn reply(self: &Arc<Self>, call: &mut Call, request: Request<Incoming>) -> Result<(Reply, Place), Failure> {
         // DEADLINE is above everything that waits, so that the wait for a place, every attempt and every pause between
         // them fit into it together.
-        let deadline = call.started + self.plan.timeouts.request;
-        let (asked, source) = self.read(request)?;
+        let (asked, source) = self.read(call.started, request)?;
+        let whole = call.started + self.plan.timeouts.request;
+        let deadline = asked.until().map_or(whole, |until| until.min(whole));
         // ADMIT is above retry: a call holds one place however often it is tried, and retries cannot fill the queue that
         // first attempts wait in.
         let place = self
@@ -108,7 +111,7 @@ impl Stack {
             .await
             .map_err(|no| match no {
                 NoPlace::Full => Failure::Overloaded,
-                NoPlace::Late => Unanswered::deadline(self.plan.timeouts.request).failure,
+                NoPlace::Late => Unanswered::deadline(deadline - call.started).failure,
             })?;
         // RETRY enters everything below again, so that another attempt may choose another endpoint, is counted by the
         // breaker of that one, and has a timeout of its own.
@@ -146,16 +149,19 @@ impl Stack {
             };
             let (ending, headers) = match &result {
                 Ok(reply) => (
-                    Some(Ending::Answered(reply.response.status())),
+                    Some(Ending::Answered(reply.status)),
                     // What one host asks for does not hold for another.
                     Some(reply.response.headers())
-                        .filter(|_| reply.response.status().is_success() || !stack.flows_elsewhere(tried)),
+                        .filter(|_| reply.status.is_success() || !stack.flows_elsewhere(tried)),
                 ),
                 Err(unanswered) => (unanswered.fault.map(Ending::Failed), None),
             };
             let repeat = Repeat {
                 method: &asked.method,
                 has_key: asked.has_key,
+                pushback: asked
+                    .grpc
+                    .and_then(|_| grpc::pushback(result.as_ref().ok()?.response.headers())),
                 body: source.can_repeat(),
                 elsewhere: stack.endpoints.len() > 1,
                 attempts: call.attempts - u32::from(before.renewed),
@@ -164,7 +170,7 @@ impl Stack {
             let wait = ending.and_then(|ending| stack.retries.again(ending, headers, repeat, &stack.metrics));
             let until = wait.map(|wait| Instant::now() + wait);
             match (result, until) {
-                (Ok(reply), None) => return Ok((before.prefer(reply), place)),
+                (Ok(reply), None) => return Ok((before.prefer(reply).with(source), place)),
                 (Err(unanswered), None) => {
                     before.failure = None;
                     return before.give(place, unanswered.failure);
@@ -216,7 +222,7 @@ impl Stack {
             Err(_) if source.waits_for_caller() => Err(Unanswered::caller(Broken::Paused(bound))),
             // What the attempts before this one left of the time may be too little to blame anybody.
             Err(_) if until == deadline && until - started < bound / 2 => {
-                Err(Unanswered::deadline(self.plan.timeouts.request))
+                Err(Unanswered::deadline(deadline - call.started))
             }
             Err(_) => {
                 endpoint.pool().suspect();
@@ -226,14 +232,28 @@ impl Stack {
         let took = started.elapsed();
         let result = match result {
             Ok((response, lease)) => {
-                self.note_pause(endpoint, response.status(), response.headers());
-                let status = response.status();
-                self.note_answer(endpoint, &asked.method, status, &mut guard);
+                let short = asked
+                    .grpc
+                    .is_some_and(|grpc| until == deadline && grpc.is_short(bound.saturating_sub(took)));
+                let said = match asked.grpc {
+                    None => Some(Said::http(response.status())),
+                    Some(_) => Said::by_head(&response, short),
+                };
+                let status = said.map_or(response.status(), |said| said.status);
+                self.note_pause(endpoint, status, response.headers());
+                if let Some(said) = said {
+                    self.note_answer(endpoint, &asked.method, said, &mut guard);
+                }
                 load.answered(took);
                 call.log_attempt(endpoint.name(), &status, took);
                 span.end(Ok(status));
                 Ok(Reply {
                     response,
+                    status,
+                    code: said.and_then(|said| said.code),
+                    open: said.is_none().then_some(Open { short, began: false }),
+                    until: asked.until(),
+                    source: None,
                     lease: Some(lease),
                     guard,
                     load,
@@ -329,7 +349,7 @@ struct Before {
 
 impl Reply {
     fn is_unauthorized(&self) -> bool {
-        self.response.status() == StatusCode::UNAUTHORIZED
+        self.status == StatusCode::UNAUTHORIZED
     }
 }
 

@@ -14,4 +14,5 @@ pub mod provider;
 pub mod sample;
 pub mod scoped;
 pub mod simulator;
+pub mod tools;
 pub mod workers;

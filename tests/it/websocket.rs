@@ -489,5 +489,6 @@ fn probes() -> ProbePlan {
         use_credential: true,
         statuses: vec![(101, 101)],
         expression: None,
+        service: String::new(),
     }
 }

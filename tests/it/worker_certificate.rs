@@ -252,6 +252,7 @@ async fn a_probe_shows_the_certificate() {
             use_credential,
             statuses: vec![(200, 299)],
             expression: None,
+            service: String::new(),
         });
         let worker = Dataplane::start([plan]);
         let report = worker.endpoint(|endpoint| endpoint.health != Health::Unknown).await;

@@ -156,6 +156,7 @@ async fn a_probe_does_not_send_what_has_expired() {
             use_credential,
             statuses: vec![(200, 299)],
             expression: None,
+            service: String::new(),
         });
         let name = plan.credentials[0].name.clone();
         let worker = Dataplane::start([plan]);

@@ -313,6 +313,7 @@ async fn a_health_check_leaves_it_alone_too() {
         use_credential: false,
         statuses: vec![(200, 299), (429, 429)],
         expression: None,
+        service: String::new(),
     });
     // The same again without a pause: so many probes there are meanwhile.
     let (talkative, often) = saying([]).await;

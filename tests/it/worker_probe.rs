@@ -23,6 +23,7 @@ fn probing(urls: &[String]) -> Plan {
         use_credential: true,
         statuses: vec![(200, 299)],
         expression: None,
+        service: String::new(),
     });
     plan
 }

@@ -135,6 +135,7 @@ async fn probes_count_and_those_without_a_turn_are_left_out() {
         use_credential: false,
         statuses: vec![(200, 299)],
         expression: None,
+        service: String::new(),
     });
     let _worker = Dataplane::start([plan]);
     eventually("a few probes", || asked.lock().unwrap().len() >= 7).await;

@@ -3,10 +3,12 @@
 use super::Across;
 
 mod credential;
+mod grpc;
 mod rotation;
 mod websocket;
 
 pub use credential::*;
+pub use grpc::*;
 pub use rotation::*;
 pub use websocket::*;
 

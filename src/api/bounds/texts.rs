@@ -83,6 +83,17 @@ pub const PATH: Text = Text {
     }],
 };
 
+/// `healthCheck.service`.
+pub const GRPC_SERVICE_NAME: Text = Text {
+    min: 0,
+    max: 256,
+    forms: &[Form {
+        cel: "self.matches('^[!-~]*$')",
+        must: "must be the full name of a service such as 'shop.v1.Orders', in ASCII without spaces",
+        holds: |text| text.bytes().all(|byte| byte.is_ascii_graphic()),
+    }],
+};
+
 /// A status or an inclusive range of them.
 pub const STATUS_RANGE: Text = Text {
     min: 3,

@@ -34,12 +34,19 @@ pub struct HealthCheck {
     #[schemars(transform = bounds::THRESHOLD.schema())]
     pub healthy_threshold: Option<i32>,
 
-    /// Path to ask for, put behind the endpoint's own; at most 1024 characters. Defaults to `/`.
+    /// With `protocol: GRPC`: the service that grpc.health.v1 is asked about, at most 256 characters; it must be
+    /// SERVING. Without it: the server as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::GRPC_SERVICE_NAME.schema())]
+    pub service: Option<String>,
+
+    /// Path to ask for, put behind the endpoint's own; at most 1024 characters. Not with `protocol: GRPC`. Defaults to
+    /// `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounds::PATH.schema())]
     pub path: Option<String>,
 
-    /// Method of the probe. Defaults to `GET`.
+    /// Method of the probe. Not with `protocol: GRPC`. Defaults to `GET`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<ProbeMethod>,
 
@@ -71,8 +78,8 @@ pub enum ProbeMethod {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Expectation {
-    /// Statuses such as `204` and inclusive ranges such as `200-299`, at most 16. Defaults to `200-299`, with
-    /// `protocol: WebSocket` to `101`.
+    /// Statuses such as `204` and inclusive ranges such as `200-299`, at most 16. Not with `protocol: GRPC`. Defaults to
+    /// `200-299`, with `protocol: WebSocket` to `101`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), transform = bounds::Each(bounds::STATUS_RANGE))]
     #[x_kube(merge_strategy = ListMerge::Set)]

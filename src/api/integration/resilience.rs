@@ -12,7 +12,8 @@ use crate::api::duration::Duration;
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Retries {
-    /// Retries after the first attempt, 0 to 20; 0 switches them off. Defaults to 3.
+    /// Retries after the first attempt, 0 to 20; 0 switches them off. With `protocol: GRPC` 4 are made at most. Defaults to
+    /// 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounds::RETRIES.schema())]
     pub limit: Option<i32>,
@@ -21,15 +22,16 @@ pub struct Retries {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
 
-    /// Statuses that are tried again, 100 to 599, at most 32 of them; an empty list is none. Defaults to 408, 429, 500,
-    /// 502, 503 and 504.
+    /// Statuses that are tried again, 100 to 599, at most 32 of them; an empty list is none. Not with
+    /// `protocol: GRPC`. Defaults to 408, 429, 500, 502, 503 and 504.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), transform = bounds::Each(bounds::STATUS))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub statuses: Option<Vec<i32>>,
 
     /// Which requests may be sent again. `Idempotent`: GET, HEAD, OPTIONS, TRACE, PUT and DELETE, and any with an
-    /// `Idempotency-Key` header. `All`: every request. Defaults to `Idempotent`.
+    /// `Idempotency-Key` header. `All`: every request. With `protocol: GRPC`, `Idempotent` is what surely did not reach the
+    /// application, and `All` is what was answered UNAVAILABLE at once besides. Defaults to `Idempotent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<RetryMethods>,
 

@@ -39,6 +39,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         access,
         suspend: _, // For the reconciler, which then leaves the workers alone.
     } = &object.spec;
+    let protocol = protocol.unwrap_or_default();
     let ca_ref = tls.as_ref().and_then(|tls| tls.ca_ref.as_ref());
 
     // In the order of the spec, which is the order in which a person is told.
@@ -46,13 +47,15 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
     check_credential_refs(&mut checks, credential_refs, references);
     let tls = trust::check(&mut checks, tls.as_ref());
     let timeouts = resilience::timeouts(&mut checks, timeouts.as_ref());
-    let retries = resilience::retries(&mut checks, retries.as_ref());
+    let retries = resilience::retries(&mut checks, retries.as_ref(), protocol);
     let breaker = resilience::breaker(&mut checks, circuit_breaker.as_ref());
     let concurrency = resilience::concurrency(&mut checks, concurrency.as_ref());
-    let connections = resilience::connections(&mut checks, connections.as_ref());
+    let connections = resilience::connections(&mut checks, connections.as_ref(), protocol);
     let (balance, hash_on) = resilience::load_balancing(&mut checks, load_balancing.as_ref());
     let limits = resilience::limits(&mut checks, limits.as_ref());
-    let health_check = health_check.as_ref().map(|spec| probe::check(&mut checks, spec));
+    let health_check = health_check
+        .as_ref()
+        .map(|spec| probe::check(&mut checks, spec, protocol));
     let health_check = websocket::check(&mut checks, &object.spec, health_check);
     let replicas = check_workers(&mut checks, workers.as_ref());
     let rate_limit = rate_limit
@@ -80,7 +83,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         key: Key::new(metadata.namespace.as_deref().unwrap_or_default(), name),
         uid: metadata.uid.clone().unwrap_or_default(),
         generation: metadata.generation.unwrap_or_default(),
-        protocol: protocol.unwrap_or_default(),
+        protocol,
         endpoints,
         credentials: references.credentials.clone(),
         tls: TlsPlan { ca_pem, ..tls },

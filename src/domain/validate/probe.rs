@@ -3,22 +3,31 @@
 use super::checks::{Checks, defaults_of_pair};
 use super::defaults;
 use crate::api::bounds;
-use crate::api::integration::{HealthCheck, ProbeMethod};
+use crate::api::integration::{HealthCheck, ProbeMethod, Protocol};
 use crate::domain::expression;
 use crate::domain::plan::ProbePlan;
 
 /// Checks the probes.
-pub fn check(checks: &mut Checks, spec: &HealthCheck) -> ProbePlan {
+pub fn check(checks: &mut Checks, spec: &HealthCheck, protocol: Protocol) -> ProbePlan {
     let HealthCheck {
         interval,
         timeout,
         unhealthy_threshold,
         healthy_threshold,
+        service,
         path,
         method,
         use_credential,
         expect,
     } = spec;
+    let statuses = expect.as_ref().and_then(|expect| expect.statuses.as_ref());
+    if protocol == Protocol::GRPC && (path.is_some() || method.is_some() || statuses.is_some()) {
+        checks.violated("spec.healthCheck", bounds::GRPC_PROBE.must);
+    }
+    if protocol != Protocol::GRPC && service.is_some() {
+        checks.violated("spec.healthCheck.service", bounds::GRPC_SERVICE.must);
+    }
+    checks.text_if_set("spec.healthCheck.service", service.as_ref(), bounds::GRPC_SERVICE_NAME);
     let (timeout_default, interval_default) = defaults_of_pair(
         (*timeout, defaults::PROBE_TIMEOUT),
         (*interval, defaults::PROBE_INTERVAL),
@@ -85,6 +94,7 @@ pub fn check(checks: &mut Checks, spec: &HealthCheck) -> ProbePlan {
         use_credential: use_credential.unwrap_or(defaults::USE_CREDENTIAL),
         statuses,
         expression: expect.expression,
+        service: service.clone().unwrap_or_default(),
     };
     if plan.timeout > plan.interval {
         checks.violated("spec.healthCheck.timeout", bounds::TIMEOUT_WITHIN_INTERVAL.must);

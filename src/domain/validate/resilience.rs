@@ -4,9 +4,10 @@ use super::checks::{Checks, defaults_of_pair};
 use super::defaults;
 use crate::api::bounds;
 use crate::api::integration::{
-    BalancePolicy, CircuitBreaker, Concurrency, Connections, HashOn, Limits, LoadBalancing, RateLimit, Retries,
-    Timeouts,
+    BalancePolicy, CircuitBreaker, Concurrency, Connections, HashOn, Http2, Limits, LoadBalancing, Protocol, RateLimit,
+    Retries, Timeouts,
 };
+use crate::domain::grpc;
 use crate::domain::plan::{
     BreakerPlan, ConcurrencyPlan, ConnectionPlan, LimitPlan, RateLimitPlan, RetryPlan, TimeoutPlan,
 };
@@ -34,7 +35,7 @@ pub fn timeouts(checks: &mut Checks, spec: Option<&Timeouts>) -> TimeoutPlan {
 }
 
 /// Checks `spec.retries`.
-pub fn retries(checks: &mut Checks, spec: Option<&Retries>) -> RetryPlan {
+pub fn retries(checks: &mut Checks, spec: Option<&Retries>, protocol: Protocol) -> RetryPlan {
     let Retries {
         limit,
         backoff,
@@ -50,7 +51,11 @@ pub fn retries(checks: &mut Checks, spec: Option<&Retries>) -> RetryPlan {
         (backoff.base, defaults::BACKOFF_BASE),
         (backoff.max, defaults::BACKOFF_MAX),
     );
+    if protocol == Protocol::GRPC && statuses.is_some() {
+        checks.violated("spec.retries.statuses", bounds::GRPC_STATUSES.must);
+    }
     let statuses = match statuses {
+        None if protocol == Protocol::GRPC => defaults::GRPC_RETRY_STATUSES.to_vec(),
         None => defaults::RETRY_STATUSES.to_vec(),
         Some(statuses) => {
             let field = |index| format!("spec.retries.statuses[{index}]");
@@ -64,8 +69,13 @@ pub fn retries(checks: &mut Checks, spec: Option<&Retries>) -> RetryPlan {
                 .collect()
         }
     };
+    let limit = checks.range("spec.retries.limit", limit, bounds::RETRIES, defaults::RETRIES);
     let plan = RetryPlan {
-        limit: checks.range("spec.retries.limit", limit, bounds::RETRIES, defaults::RETRIES),
+        limit: if protocol == Protocol::GRPC {
+            limit.min(grpc::MOST_RETRIES)
+        } else {
+            limit
+        },
         backoff_base: checks.span("spec.retries.backoff.base", backoff.base, bounds::BACKOFF, base_default),
         backoff_max: checks.span("spec.retries.backoff.max", backoff.max, bounds::BACKOFF, max_default),
         statuses,
@@ -215,12 +225,15 @@ pub fn concurrency(checks: &mut Checks, spec: Option<&Concurrency>) -> Concurren
 }
 
 /// Checks `spec.connections`.
-pub fn connections(checks: &mut Checks, spec: Option<&Connections>) -> ConnectionPlan {
+pub fn connections(checks: &mut Checks, spec: Option<&Connections>, protocol: Protocol) -> ConnectionPlan {
     let Connections {
         max_per_endpoint,
         idle_timeout,
         http2,
     } = spec.cloned().unwrap_or_default();
+    if protocol == Protocol::GRPC && http2 == Some(Http2::Never) {
+        checks.violated("spec.connections.http2", bounds::GRPC_HTTP2.must);
+    }
     ConnectionPlan {
         max_per_endpoint: checks.range(
             "spec.connections.maxPerEndpoint",

@@ -251,6 +251,7 @@ fn a_health_check_with_nothing_set_has_the_defaults_of_the_contract() {
             use_credential: true,
             statuses: vec![(200, 299)],
             expression: None,
+            service: String::new(),
         })
     );
 }
@@ -303,7 +304,7 @@ fn what_is_set_arrives_where_it_belongs() {
         "{endpoints:?} {timeouts:?} {retries:?} {breaker:?} {rate_limit:?} {concurrency:?} {connections:?} {balance:?} {limits:?} \
          {health_check:?} {replicas} {access:?}"
     );
-    let expected = r#"[EndpointPlan { name: "primary", url: "https://api.example.com/v1", weight: 80, priority: 0 }, EndpointPlan { name: "secondary", url: "https://backup.example.com:8443/", weight: 20, priority: 1 }] TimeoutPlan { connect: 1s, attempt: 2s, request: 20s, idle: 90s } RetryPlan { limit: 4, backoff_base: 100ms, backoff_max: 5s, statuses: [429, 503], methods: All, idempotency_key: Add, retry_after_max: 30s, budget_percent: 25, budget_interval: 15s, budget_minimum_per_second: 2 } BreakerPlan { consecutive_failures: 6, failure_percent: 40, window: 40s, minimum_requests: 21, open_for: 31s, max_open_for: 360s, half_open_requests: 2, mode: ForcedClosed } Some(RateLimitPlan { requests: 100, interval: 2s, burst: 21, max_wait: 1.5s, workers: 3 }) ConcurrencyPlan { max_in_flight: 65, max_pending: 257 } ConnectionPlan { max_per_endpoint: 66, idle_timeout: 91s, http2: Never } RoundRobin LimitPlan { request_body: 11534336, response_body: 105906176, headers: 66560 } Some(ProbePlan { interval: 32s, timeout: 11s, unhealthy_threshold: 5, healthy_threshold: 2, path: "/healthz", method: "HEAD", use_credential: false, statuses: [(200, 299), (304, 304)], expression: Some("status < 300") }) 3 ["shop", "billing"]"#;
+    let expected = r#"[EndpointPlan { name: "primary", url: "https://api.example.com/v1", weight: 80, priority: 0 }, EndpointPlan { name: "secondary", url: "https://backup.example.com:8443/", weight: 20, priority: 1 }] TimeoutPlan { connect: 1s, attempt: 2s, request: 20s, idle: 90s } RetryPlan { limit: 4, backoff_base: 100ms, backoff_max: 5s, statuses: [429, 503], methods: All, idempotency_key: Add, retry_after_max: 30s, budget_percent: 25, budget_interval: 15s, budget_minimum_per_second: 2 } BreakerPlan { consecutive_failures: 6, failure_percent: 40, window: 40s, minimum_requests: 21, open_for: 31s, max_open_for: 360s, half_open_requests: 2, mode: ForcedClosed } Some(RateLimitPlan { requests: 100, interval: 2s, burst: 21, max_wait: 1.5s, workers: 3 }) ConcurrencyPlan { max_in_flight: 65, max_pending: 257 } ConnectionPlan { max_per_endpoint: 66, idle_timeout: 91s, http2: Never } RoundRobin LimitPlan { request_body: 11534336, response_body: 105906176, headers: 66560 } Some(ProbePlan { interval: 32s, timeout: 11s, unhealthy_threshold: 5, healthy_threshold: 2, path: "/healthz", method: "HEAD", use_credential: false, statuses: [(200, 299), (304, 304)], expression: Some("status < 300"), service: "" }) 3 ["shop", "billing"]"#;
     assert_eq!(text, expected);
     assert_eq!(tls.server_name.as_deref(), Some("api.example.com"));
     assert_eq!(tls.min_version, Some(TlsVersion::V1_3));

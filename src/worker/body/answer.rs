@@ -5,8 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
 
 use super::{Broken, Pause, clean_trailers};
 
@@ -25,6 +27,17 @@ pub enum Ended {
 pub trait End {
     /// The answer has ended after so many bytes of body.
     fn end(self, how: Ended, bytes: u64);
+
+    /// A piece of it, or its trailers, is on its way.
+    fn pass(&mut self, frame: &Frame<Bytes>) {
+        let _ = frame;
+    }
+
+    /// The trailers that say to the caller that the answer broke off; absent where only a broken stream can say so.
+    fn last_words(&mut self, broken: Broken) -> Option<HeaderMap> {
+        let _ = broken;
+        None
+    }
 }
 
 /// The body of an answer.
@@ -43,6 +56,8 @@ pub struct Streamed<E: End, B = Incoming> {
     limit: u64,
     read: u64,
     pause: Pause,
+    /// When it must be over, where the caller has said so.
+    until: Option<Pin<Box<Sleep>>>,
     done: bool,
     end: Option<E>,
 }
@@ -55,6 +70,7 @@ impl<E: End, B: Body<Data = Bytes> + Unpin> Answer<E, B> {
             limit,
             read: 0,
             pause: Pause::new(idle),
+            until: None,
             done: false,
             end: Some(end),
         };
@@ -63,6 +79,15 @@ impl<E: End, B: Body<Data = Bytes> + Unpin> Answer<E, B> {
             return Self::Own(None);
         }
         Self::Provider(Box::new(streamed))
+    }
+
+    /// The same, cut off at `until`, if there is such a time.
+    #[must_use]
+    pub fn until(mut self, until: Option<Instant>) -> Self {
+        if let (Self::Provider(streamed), Some(until)) = (&mut self, until) {
+            streamed.until = Some(Box::pin(tokio::time::sleep_until(until)));
+        }
+        self
     }
 }
 
@@ -114,7 +139,13 @@ impl<E: End, B: Body<Data = Bytes> + Unpin> Streamed<E, B> {
         if self.done {
             return Poll::Ready(None);
         }
+        // Asked first: an answer that never pauses has to end as well.
+        let late = self
+            .until
+            .as_mut()
+            .is_some_and(|until| until.as_mut().poll(cx).is_ready());
         let broken = match Pin::new(&mut self.body).poll_frame(cx) {
+            _ if late => Broken::Late,
             Poll::Pending => std::task::ready!(self.pause.poll(cx)),
             Poll::Ready(None) => {
                 self.finish(Ended::Whole);
@@ -125,6 +156,9 @@ impl<E: End, B: Body<Data = Bytes> + Unpin> Streamed<E, B> {
                 self.pause.end();
                 if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers, &[]);
+                }
+                if let Some(end) = &mut self.end {
+                    end.pass(&frame);
                 }
                 self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if self.read <= self.limit {
@@ -137,8 +171,9 @@ impl<E: End, B: Body<Data = Bytes> + Unpin> Streamed<E, B> {
                 Broken::TooLarge(self.limit)
             }
         };
+        let words = self.end.as_mut().and_then(|end| end.last_words(broken));
         self.finish(Ended::Broken(broken));
-        Poll::Ready(Some(Err(broken)))
+        Poll::Ready(Some(words.map(Frame::trailers).ok_or(broken)))
     }
 }
 

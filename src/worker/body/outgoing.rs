@@ -46,6 +46,12 @@ struct Shared<B> {
     broken: Option<Broken>,
     /// The last piece that was asked for is not there yet.
     waits: bool,
+    /// No other attempt will be made.
+    settled: bool,
+    /// The newest attempt has sent all of it.
+    sent: bool,
+    /// The answer has begun, and with it the caller may be quiet for as long as it likes.
+    unhurried: bool,
     /// Counts attempts; only the newest reads on.
     attempt: u64,
 }
@@ -60,6 +66,8 @@ pub struct Outgoing<B = Incoming> {
     length: Option<u64>,
     ended: bool,
     pause: Pause,
+    /// A body of our own, if there is no caller's.
+    own: Option<Bytes>,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Source<B> {
@@ -83,6 +91,9 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
                 ended: false,
                 broken: None,
                 waits: false,
+                settled: false,
+                sent: false,
+                unhurried: false,
                 attempt: 0,
             }))
         });
@@ -100,6 +111,7 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
                     return None;
                 }
                 shared.attempt += 1;
+                shared.sent = false;
                 (shared.attempt, shared.length)
             }
         };
@@ -111,6 +123,7 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
             length,
             ended: false,
             pause: Pause::new(self.idle),
+            own: None,
         })
     }
 
@@ -125,6 +138,17 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
     /// Whether an attempt waits for the caller to send more: then a provider that has not answered is not slow.
     pub fn waits_for_caller(&self) -> bool {
         self.shared.as_ref().is_some_and(|shared| lock(shared).waits)
+    }
+
+    /// No other attempt will be made, so nothing more is kept. `unhurried`: pauses are not bounded any more.
+    pub fn settle(&self, unhurried: bool) {
+        if let Some(shared) = &self.shared {
+            let mut shared = lock(shared);
+            shared.settled = true;
+            shared.unhurried = unhurried;
+            shared.keep = false;
+            shared.let_go();
+        }
     }
 
     /// How the caller's side of the body broke, if it did: then whatever became of the attempt is not the provider's
@@ -195,6 +219,18 @@ impl<B: Body<Data = Bytes> + Unpin> Shared<B> {
         }
     }
 
+    fn note_sent(&mut self) {
+        self.sent = true;
+        self.let_go();
+    }
+
+    /// Frees what was kept for another attempt once there is none and the last one needs it no more.
+    fn let_go(&mut self) {
+        if self.settled && self.sent {
+            self.kept = VecDeque::new();
+        }
+    }
+
     fn fail(&mut self, broken: Broken) -> Broken {
         self.broken = Some(broken);
         broken
@@ -212,6 +248,17 @@ impl<B> Outgoing<B> {
             length: Some(0),
             ended: true,
             pause: Pause::new(Duration::ZERO),
+            own: None,
+        }
+    }
+
+    /// A body of our own.
+    pub fn own(body: Vec<u8>) -> Self {
+        Self {
+            length: Some(body.len() as u64),
+            own: Some(body.into()),
+            ended: false,
+            ..Self::empty()
         }
     }
 }
@@ -223,7 +270,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Outgoing<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
         let Some(shared) = &this.shared else {
-            return Poll::Ready(None);
+            this.ended = true;
+            return Poll::Ready(this.own.take().map(|body| Ok(Frame::data(body))));
         };
         if this.ended {
             return Poll::Ready(None);
@@ -237,11 +285,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Outgoing<B> {
             this.sent += data.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
         }
-        if let Some(trailers) = &shared.trailers {
+        if let Some(trailers) = shared.trailers.clone() {
             this.ended = true;
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+            shared.note_sent();
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         match shared.poll_next(cx) {
+            Poll::Pending if shared.unhurried => Poll::Pending,
             Poll::Pending => this.pause.poll(cx).map(|broken| Some(Err(shared.fail(broken)))),
             Poll::Ready(next) => {
                 this.pause.end();
@@ -253,13 +303,16 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Outgoing<B> {
                     },
                     _ => this.ended = true,
                 }
+                if this.ended {
+                    shared.note_sent();
+                }
                 Poll::Ready(next)
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.shared.is_none()
+        self.ended || (self.shared.is_none() && self.own.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -104,7 +104,7 @@ impl Unanswered {
                 what: "a pause in the request's body",
                 bound,
             },
-            Broken::BrokenOff | Broken::Superseded | Broken::Unread => Failure::InvalidRequest {
+            Broken::BrokenOff | Broken::Superseded | Broken::Unread | Broken::Late => Failure::InvalidRequest {
                 detail: "the request's body broke off or is not a body",
             },
         };

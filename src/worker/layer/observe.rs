@@ -9,10 +9,12 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
+use crate::domain::grpc::Code;
 use crate::telemetry::spans::CallSpan;
 use crate::telemetry::worker_metrics::{IntegrationMetrics, RequestMetrics};
 use crate::worker::body::answer::Ended;
 use crate::worker::endpoint::Endpoint;
+use crate::worker::grpc;
 use crate::worker::websocket::relay;
 
 /// Header by which callers name a request of theirs.
@@ -35,6 +37,8 @@ pub struct Call {
     /// Absent where no Integration answers to the host.
     metrics: Option<Arc<IntegrationMetrics>>,
     status: Option<StatusCode>,
+    grpc: bool,
+    grpc_status: Option<Code>,
     head_after: Option<Duration>,
     told: bool,
 }
@@ -107,6 +111,8 @@ impl Call {
             uri: request.uri().clone(),
             metrics,
             status: None,
+            grpc: grpc::is_call(request.headers()),
+            grpc_status: None,
             head_after: None,
             told: false,
         }
@@ -123,6 +129,16 @@ impl Call {
     /// Whether the answer may have a body.
     pub fn is_head(&self) -> bool {
         self.method == Method::HEAD
+    }
+
+    /// Whether it is a call of gRPC, which wants its answer accordingly.
+    pub fn is_grpc(&self) -> bool {
+        self.grpc
+    }
+
+    /// The call came to this, as gRPC has it.
+    pub fn said(&mut self, code: Code) {
+        self.grpc_status = Some(code);
     }
 
     /// The head of the answer is on its way to the caller.
@@ -183,8 +199,10 @@ impl Call {
 
     fn tell(&mut self, outcome: &'static str, bytes: u64, websocket: Option<&relay::Ended>) {
         self.told = true;
-        self.span.end(self.status, outcome, self.attempts);
-        self.requests(|requests| requests.count(self.status, outcome));
+        // The HTTP status of a call of gRPC says nothing: what it came to is what is counted.
+        let status = self.grpc_status.map(Code::decides_as).or(self.status);
+        self.span.end(status, outcome, self.attempts);
+        self.requests(|requests| requests.count(status, outcome));
         let key = self.metrics.as_ref().map(|metrics| metrics.key());
         tracing::info!(
             target: "tidegate::access",
@@ -195,6 +213,7 @@ impl Call {
             method = self.method.as_str(),
             path = self.uri.path(),
             status = self.status.map_or(0, |status| status.as_u16()),
+            grpc_status = self.grpc_status.map(Code::name),
             outcome,
             attempts = self.attempts,
             bytes,

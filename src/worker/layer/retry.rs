@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::domain::budget::Budget;
 use crate::domain::classify::{self, Ending, Fault};
+use crate::domain::grpc::Pushback;
 use crate::domain::plan::RetryPlan;
 use crate::domain::{backoff, retry_after};
 use crate::telemetry::worker_metrics::{IntegrationMetrics, RetryReason};
@@ -30,6 +31,8 @@ pub struct Repeat<'a> {
     pub method: &'a Method,
     /// It has an `Idempotency-Key`.
     pub has_key: bool,
+    /// What the answer to a call of gRPC says about another try.
+    pub pushback: Option<Pushback>,
     /// Its body can be sent again.
     pub body: bool,
     /// There is another endpoint.
@@ -91,16 +94,24 @@ impl Retries {
         {
             return None;
         }
-        let asked = headers.and_then(|headers| retry_after::wait(headers, SystemTime::now()));
         let backoff = backoff::delay(
             repeat.attempts,
             self.plan.backoff_base,
             self.plan.backoff_max,
             rand::random(),
         );
+        let (asked, least) = match repeat.pushback {
+            Some(Pushback::Stop) => return None,
+            // It takes the place of the backoff (gRFC A6).
+            Some(Pushback::After(wait)) => (Some(wait), Duration::ZERO),
+            None => (
+                headers.and_then(|headers| retry_after::wait(headers, SystemTime::now())),
+                backoff,
+            ),
+        };
         let wait = match asked {
             Some(asked) if asked > self.plan.retry_after_max => return None,
-            Some(asked) => asked.max(backoff),
+            Some(asked) => asked.max(least),
             None => backoff,
         };
         if now() + wait >= repeat.deadline {
@@ -167,6 +178,7 @@ mod tests {
         Repeat {
             method: &Method::GET,
             has_key: false,
+            pushback: None,
             body: true,
             elsewhere: false,
             attempts,
@@ -203,6 +215,25 @@ mod tests {
         };
         assert_eq!(again(&retries, Some("5"), soon), None);
         assert!(again(&retries, Some("0"), repeat(1)).unwrap() <= Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pushback_takes_the_place_of_the_backoff_and_may_forbid() {
+        let retries = Retries::new(&RetryPlan {
+            methods: RetryMethods::All,
+            ..plan()
+        });
+        let again = |pushback| {
+            let ending = Ending::Answered(StatusCode::SERVICE_UNAVAILABLE);
+            let metrics = IntegrationMetrics::new(&Key::new("unit", "pushback"));
+            retries.again(ending, None, Repeat { pushback, ..repeat(1) }, &metrics)
+        };
+        let after = |millis| Some(Pushback::After(Duration::from_millis(millis)));
+        assert_eq!(again(after(1500)), Some(Duration::from_millis(1500)));
+        assert_eq!(again(after(0)), Some(Duration::ZERO));
+        assert_eq!(again(after(5001)), None, "more than is obeyed");
+        assert_eq!(again(Some(Pushback::Stop)), None);
+        assert!(again(None).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -31,7 +31,7 @@ impl Pool {
     /// Sends `request` on a connection that is opened for it. The URI is whole, as in [`send`](Pool::send).
     pub async fn send_alone(&self, mut request: Request<Outgoing>) -> Result<Alone, SendError> {
         let uri = request.uri().clone();
-        let connection = self.dialer.dial(&self.target, self.identity.bounds.connect).await?;
+        let (connection, http2) = self.dial().await?;
         let certificate = match &connection {
             Connection::Plain(_) => None,
             Connection::Tls(stream) => {
@@ -41,7 +41,7 @@ impl Pool {
                     .map(|certificate| certificate.clone().into_owned())
             }
         };
-        let (response, sender) = if connection.is_h2() {
+        let (response, sender) = if http2 {
             fit_http2(&mut request, &uri);
             let mut sender = self.open_http2(connection).await?;
             let response = sender.send_request(request).await.map_err(SendError::Sent)?;

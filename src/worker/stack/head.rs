@@ -8,12 +8,13 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Stack;
-use crate::api::integration::IdempotencyKey;
+use crate::api::integration::{IdempotencyKey, Protocol};
 use crate::domain::balance::Key;
 use crate::telemetry::spans::Attempt;
 use crate::worker::body::outgoing::{Outgoing, Source};
 use crate::worker::credential::Credential;
 use crate::worker::endpoint::Endpoint;
+use crate::worker::grpc::Bounded;
 use crate::worker::hop;
 use crate::worker::layer::authenticate::authenticate;
 use crate::worker::layer::observe::random_uuid;
@@ -31,6 +32,15 @@ pub(super) struct Asked {
     pub target: PathAndQuery,
     pub headers: HeaderMap,
     pub has_key: bool,
+    /// It is a call of gRPC, for an Integration that speaks it.
+    pub grpc: Option<Bounded>,
+}
+
+impl Asked {
+    /// When the caller gives it up, if it has said so.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.grpc?.until
+    }
 }
 
 impl Asked {
@@ -61,7 +71,7 @@ impl Asked {
 
 impl Stack {
     /// Checks what is asked for against the limits, and takes off what was for our hop only.
-    pub(super) fn read(&self, request: Request<Incoming>) -> Result<(Asked, Source), Failure> {
+    pub(super) fn read(&self, started: Instant, mut request: Request<Incoming>) -> Result<(Asked, Source), Failure> {
         let limits = &self.plan.limits;
         if hop::size(request.headers()) > limits.headers {
             return Err(Failure::RequestTooLarge {
@@ -77,6 +87,11 @@ impl Stack {
         }
         let handshake = self.handshake(&request)?;
         available(&self.credentials)?;
+        let grpc = if self.plan.protocol == Protocol::GRPC {
+            Some(Bounded::read(&mut request, started)?)
+        } else {
+            None
+        };
         let (mut head, body) = request.into_parts();
         hop::strip(&mut head.headers);
         head.headers.remove(HOST);
@@ -89,8 +104,11 @@ impl Stack {
             // hyper says again how long the body is, from the body itself.
             head.headers.remove(CONTENT_LENGTH);
         }
-        let mut has_key = head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
-        if !has_key
+        // To gRPC that header is metadata like any other.
+        let plain = grpc.is_none();
+        let mut has_key = plain && head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        if plain
+            && !has_key
             && self.plan.retries.idempotency_key == IdempotencyKey::Add
             && [Method::POST, Method::PATCH].contains(&head.method)
             && let Ok(key) = HeaderValue::try_from(random_uuid())
@@ -120,6 +138,7 @@ impl Stack {
                 target,
                 headers: head.headers,
                 has_key,
+                grpc,
             },
             source,
         ))
@@ -143,6 +162,9 @@ impl Stack {
         let address = endpoint.address();
         let mut target = address.join(&asked.target).ok_or(INVALID_TARGET)?;
         let mut headers = asked.headers.clone();
+        if let Some(grpc) = asked.grpc {
+            grpc.say(&mut headers);
+        }
         // Asked again in each attempt, for time has passed since the first.
         available(self.carried(endpoint, &asked.method))?;
         let credentials = endpoint

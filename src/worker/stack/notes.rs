@@ -15,6 +15,7 @@ use crate::domain::pause;
 use crate::telemetry::worker_metrics::{AttemptOutcome, PausedBy};
 use crate::worker::credential::{Asker, Credential};
 use crate::worker::endpoint::Endpoint;
+use crate::worker::grpc::Said;
 use crate::worker::layer::fault::Unanswered;
 use crate::worker::standing::Standing;
 
@@ -27,16 +28,17 @@ impl Stack {
         &self,
         endpoint: &Endpoint,
         method: &Method,
-        status: StatusCode,
+        said: Said,
         guard: &mut Guard<Arc<Standing>>,
     ) {
-        let outcome = classify::outcome(Ending::Answered(status));
+        let outcome = if said.is_void() {
+            Outcome::Nothing
+        } else {
+            classify::outcome(Ending::Answered(said.status))
+        };
         let standing = endpoint.standing();
         let attempt = if outcome == Outcome::Failure {
-            standing.failed((
-                HealthReason::TrafficFailed,
-                format!("answered with status {}", status.as_u16()),
-            ));
+            standing.failed((HealthReason::TrafficFailed, said.described()));
             AttemptOutcome::FailureStatus
         } else {
             AttemptOutcome::Success
@@ -46,7 +48,7 @@ impl Stack {
         if matches!(outcome, Outcome::Success | Outcome::CallerError | Outcome::Unauthorized) {
             standing.served();
         }
-        self.note_credentials(endpoint, method, status, Asker::Caller);
+        self.note_credentials(endpoint, method, said.status, Asker::Caller);
     }
 
     /// A request with `method` that carried the endpoint's credentials was answered.

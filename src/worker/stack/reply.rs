@@ -3,20 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body::Frame;
 use tokio::time::Instant;
 
 use super::Stack;
 use crate::api::integration::HealthReason;
 use crate::domain::breaker::Guard;
+use crate::domain::classify::Outcome;
+use crate::domain::grpc::Code;
+use crate::telemetry::worker_metrics::AttemptOutcome;
 use crate::worker::body::Broken;
 use crate::worker::body::answer::{Answer, End, Ended};
+use crate::worker::body::outgoing::Source;
 use crate::worker::endpoint::Endpoint;
+use crate::worker::grpc::{self, Said};
 use crate::worker::hop;
 use crate::worker::kept::Resumed;
 use crate::worker::layer::admit::Place;
 use crate::worker::layer::authenticate::withdraw;
+use crate::worker::layer::fault::Unanswered;
 use crate::worker::layer::observe::Call;
 use crate::worker::pool::Lease;
 use crate::worker::problem::{self, Failure, TIDEGATE_ERROR};
@@ -31,6 +39,16 @@ pub type AnswerBody = Answer<Finish, Resumed>;
 /// An answer of the provider, its head read.
 pub(super) struct Reply {
     pub response: Response<Resumed>,
+    /// The status that decides what becomes of it: what it says in gRPC, or its own.
+    pub status: StatusCode,
+    /// Its gRPC status, if its head has one.
+    pub code: Option<Code>,
+    /// It is an answer of gRPC that has not said yet what it comes to.
+    pub open: Option<Open>,
+    /// When the caller gives the call up, if it has said so.
+    pub until: Option<Instant>,
+    /// The request's body, once this answer is the one to pass on.
+    pub source: Option<Source>,
     /// Absent when the body has been read already.
     pub lease: Option<Lease>,
     pub guard: Guard<Arc<Standing>>,
@@ -38,7 +56,22 @@ pub(super) struct Reply {
     pub endpoint: Arc<Endpoint>,
 }
 
+/// An answer of gRPC whose status is still to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    /// The caller gave so little time that to miss it says nothing of the endpoint.
+    pub short: bool,
+    /// A message has come.
+    pub began: bool,
+}
+
 impl Reply {
+    /// The answer to pass on, to the request whose body this is.
+    pub(super) fn with(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     pub(super) fn pass_on(self, mut call: Call, place: Place) -> Response<AnswerBody> {
         let Self {
             response,
@@ -46,22 +79,36 @@ impl Reply {
             guard,
             load,
             endpoint,
+            code,
+            open,
+            until,
+            source,
+            status: _,
         } = self;
         // The stack that asked, which a call that goes on with a newer credential did not begin in.
         let stack = load.stack.clone();
         let (mut head, body) = response.into_parts();
         dress(&mut head, &stack, &endpoint, &call);
         call.answered(head.status);
+        if let Some(code) = code {
+            call.said(code);
+        }
+        if let Some(source) = &source {
+            // Who listens to a stream of gRPC need not say anything; whether it is there still is asked otherwise.
+            source.settle(open.is_some());
+        }
         call.endpoint = Some(endpoint);
         let end = Finish {
             call,
             lease,
             guard,
             load,
+            open,
+            source,
             _place: place,
         };
         let (limit, idle) = (stack.plan.limits.response_body, stack.plan.timeouts.idle);
-        Response::from_parts(head, Answer::provider(body, limit, idle, end))
+        Response::from_parts(head, Answer::provider(body, limit, idle, end).until(until))
     }
 }
 
@@ -83,7 +130,13 @@ pub(super) fn dress(head: &mut Parts, stack: &Stack, endpoint: &Endpoint, call: 
 
 /// The answer to a call that failed.
 pub fn rescue(mut call: Call, failure: &Failure) -> Response<AnswerBody> {
-    let response = problem::answer(failure, call.is_head(), call.instance().as_deref());
+    let response = if call.is_grpc() {
+        let (response, code) = grpc::refuse(failure);
+        call.said(code);
+        response
+    } else {
+        problem::answer(failure, call.is_head(), call.instance().as_deref())
+    };
     call.answered(response.status());
     call.refused(failure.slug());
     response.map(|body| Answer::Own((!body.is_empty()).then(|| body.into())))
@@ -148,17 +201,86 @@ pub struct Finish {
     lease: Option<Lease>,
     guard: Guard<Arc<Standing>>,
     load: Load,
+    open: Option<Open>,
+    source: Option<Source>,
     _place: Place,
 }
 
+impl Finish {
+    /// The status of an answer of gRPC has come.
+    fn conclude(&mut self, code: Code) {
+        let Some(open) = self.open.take() else { return };
+        self.call.said(code);
+        let endpoint = &self.load.stack.endpoints[self.load.index];
+        self.load
+            .stack
+            .note_answer(endpoint, &Method::POST, Said::grpc(code, open.short), &mut self.guard);
+    }
+
+    /// How the caller's side of the call broke, if it did.
+    fn caller_broke(&self) -> Option<Broken> {
+        self.source.as_ref().and_then(Source::broken)
+    }
+}
+
 impl End for Finish {
+    fn pass(&mut self, frame: &Frame<Bytes>) {
+        let Some(open) = &mut self.open else { return };
+        if let Some(trailers) = frame.trailers_ref() {
+            // Without a status it is no answer of gRPC, which to a client is UNKNOWN.
+            self.conclude(Code::of(trailers).unwrap_or(Code::Unknown));
+        } else if !open.began && frame.data_ref().is_some_and(|data| !data.is_empty()) {
+            open.began = true;
+            let endpoint = &self.load.stack.endpoints[self.load.index];
+            self.guard.answered(Outcome::Success);
+            endpoint.standing().served();
+        }
+    }
+
+    fn last_words(&mut self, broken: Broken) -> Option<HeaderMap> {
+        self.open?;
+        let caller = self.caller_broke().filter(|_| broken == Broken::BrokenOff);
+        let failure = match (caller, broken) {
+            (Some(broken), _) => Unanswered::caller(broken).failure,
+            (None, Broken::TooLarge(limit)) => {
+                Unanswered::too_large("the body of the provider's answer", limit).failure
+            }
+            (None, Broken::Late) => Failure::RequestTimeout {
+                what: "the call",
+                bound: self.call.started.elapsed(),
+            },
+            (None, Broken::Paused(bound)) => Failure::UpstreamUnreachable {
+                detail: format!("the answer paused for longer than {bound:?} (`timeouts.idle`)").into(),
+            },
+            (None, _) => Failure::UpstreamUnreachable {
+                detail: "the answer broke off".into(),
+            },
+        };
+        let code = Code::of_refusal(failure.status());
+        self.call.said(code);
+        Some(grpc::told(code, failure.slug(), failure.detail()))
+    }
+
     fn end(mut self, how: Ended, bytes: u64) {
+        if how == Ended::Whole {
+            self.conclude(Code::Unknown);
+        } else if let Some(open) = self.open {
+            let standing = self.load.stack.endpoints[self.load.index].standing();
+            standing.metrics.count_attempt(if open.began {
+                AttemptOutcome::Success
+            } else {
+                AttemptOutcome::Cancelled
+            });
+        }
         match how {
             Ended::Whole => {
                 if let Some(lease) = self.lease.take() {
                     lease.give_back();
                 }
             }
+            // Because the caller's side broke, or is quiet as streams of gRPC may be: not the provider's doing.
+            Ended::Broken(Broken::BrokenOff) if self.caller_broke().is_some() => {}
+            Ended::Broken(Broken::Paused(_)) if self.open.is_some_and(|open| open.began) => {}
             // An answer that breaks off is a failure, though its head was good: who asks again because half an answer is
             // no use to him is a caller that failed. Our own limit is not the provider's doing.
             Ended::Broken(Broken::BrokenOff | Broken::Paused(_)) => {

@@ -165,6 +165,11 @@ impl Reply {
             guard,
             load,
             endpoint,
+            status: _,
+            code: _,
+            open: _,
+            until: _,
+            source: _,
         } = self;
         // The handshake is what the breaker knows of: with the 101 it is over, and it was good.
         drop(guard);

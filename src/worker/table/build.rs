@@ -186,8 +186,9 @@ fn identity(plan: &Plan, address: &Address) -> pool::Identity {
         // A handshake is one of HTTP/1.1 (RFC 6455 4.1).
         http2: match plan.protocol {
             Protocol::WebSocket => Http2::Never,
-            Protocol::HTTP => plan.connections.http2,
+            Protocol::HTTP | Protocol::GRPC => plan.connections.http2,
         },
+        grpc: plan.protocol == Protocol::GRPC,
         denied: plan.denied.clone(),
         bounds: pool::Bounds {
             max: plan.connections.max_per_endpoint,
@@ -200,10 +201,17 @@ fn identity(plan: &Plan, address: &Address) -> pool::Identity {
 
 fn target(address: &Address, identity: &pool::Identity) -> Result<Target, TlsError> {
     let tls = match &identity.tls {
-        Some(tls) => Some(TlsTarget {
-            server_name: tls::server_name(tls, &address.host)?,
-            config: tls::provider_config_with(tls, identity.http2, identity.certificate.as_ref())?,
-        }),
+        Some(tls) => {
+            let config = tls::provider_config_with(tls, identity.http2, identity.certificate.as_ref())?;
+            Some(TlsTarget {
+                server_name: tls::server_name(tls, &address.host)?,
+                config: if identity.grpc {
+                    tls::http2_only(&config)
+                } else {
+                    config
+                },
+            })
+        }
         None => None,
     };
     Ok(Target {

@@ -41,7 +41,36 @@ pub const INTEGRATIONS: &[Bad] = &[
         "metadata.name",
         NAME,
     ),
-    bad("spec: {protocol: GRPC}", "spec.protocol", "supported values: \"HTTP\""),
+    bad(
+        "spec: {protocol: TCP}",
+        "spec.protocol",
+        "supported values: \"HTTP\", \"GRPC\", \"WebSocket\"",
+    ),
+    bad(
+        "spec: {protocol: http}",
+        "spec.protocol",
+        "supported values: \"HTTP\", \"GRPC\", \"WebSocket\"",
+    ),
+    bad(
+        "spec: {healthCheck: {service: shop.Orders}}",
+        "spec.healthCheck.service",
+        "must be set only when `protocol` is 'GRPC'",
+    ),
+    bad(
+        "spec: {protocol: GRPC, connections: null, healthCheck: null}",
+        "spec.retries.statuses",
+        "must not be set when `protocol` is 'GRPC'",
+    ),
+    bad(
+        "spec: {protocol: GRPC, retries: null, healthCheck: null}",
+        "spec.connections.http2",
+        "must not be 'Never' when `protocol` is 'GRPC'",
+    ),
+    bad(
+        "spec: {protocol: GRPC, retries: null, connections: null}",
+        "spec.healthCheck",
+        "must not have `path`, `method` or `expect.statuses` when `protocol` is 'GRPC'",
+    ),
     bad(
         "spec: {protocol: WebSocket, connections: null, healthCheck: {method: HEAD}}",
         "spec.healthCheck.method",
@@ -52,7 +81,6 @@ pub const INTEGRATIONS: &[Bad] = &[
         "spec.connections.http2",
         "must be 'Never' or absent when `protocol` is 'WebSocket'",
     ),
-    bad("spec: {protocol: http}", "spec.protocol", "supported values: \"HTTP\""),
     bad("spec: {endpoints: null}", "spec.endpoints", "Required value"),
     bad(
         "spec: {endpoints: []}",

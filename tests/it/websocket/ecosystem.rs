@@ -84,6 +84,7 @@ async fn a_client_and_a_server_of_npm_do_not_notice_what_is_between_them() {
         use_credential: true,
         statuses: vec![(101, 101)],
         expression: None,
+        service: String::new(),
     });
     plan.revision = 2;
     worker.serve([plan]);
