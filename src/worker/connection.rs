@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Broken;
-use super::framing::Framing;
+use super::framing::{self, Framing};
 use super::reading::{Reading, Watched};
 use super::websocket::Handover;
 use super::wire::{Patience, Verdict, Vitals, Wire};
@@ -56,13 +56,14 @@ pub struct Bounds {
 }
 
 /// Serves `socket` until its peer is done or takes too long, or, when `stop` is asked for, until what is under way is
-/// finished. `answer` is called with each request, and `refused` with the status that was given to what is none.
+/// finished. `answer` is called with each request, and `refused` with the status that was given to what is none, absent
+/// where what is spoken is not even HTTP.
 pub async fn serve<A, F, B>(
     mut socket: TcpStream,
     bounds: impl Fn() -> Bounds,
     stop: CancellationToken,
     answer: A,
-    refused: impl Fn(StatusCode),
+    refused: impl Fn(Option<StatusCode>),
 ) where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -123,7 +124,8 @@ pub async fn serve<A, F, B>(
                 }
                 _ => {}
             }
-            if let Some(status) = ended.err().as_ref().and_then(refusal) {
+            let status = ended.err().as_ref().and_then(refusal);
+            if status.is_some() || wire.is_foreign() {
                 refused(status);
             }
             linger(wire.into_socket()).await;
@@ -161,15 +163,23 @@ fn http2_builder(bounds: Bounds) -> http2::Builder<TokioExecutor> {
 async fn read_first(socket: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
     let mut first = Vec::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() {
-        let mut rest = socket.take((PREFACE.len() - first.len()) as u64);
-        if rest.read_buf(&mut first).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        read_some(socket, &mut first, PREFACE.len()).await?;
         if !PREFACE.starts_with(&first) {
+            while framing::may_be_foreign(&first) {
+                read_some(socket, &mut first, framing::KEPT).await?;
+            }
             return Ok((first, false));
         }
     }
     Ok((first, true))
+}
+
+async fn read_some(socket: &mut TcpStream, first: &mut Vec<u8>, most: usize) -> io::Result<()> {
+    let mut rest = socket.take((most - first.len()) as u64);
+    match rest.read_buf(first).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Drives `connection` to its end; what came of it, if it came to one by itself. `look` says how it is; `finish` asks it

@@ -6,6 +6,9 @@
 //! this reads the bytes on their way in. It decides nothing but "one meaning or not": what is ambiguous is spoilt in
 //! place (one byte becomes NUL, which no grammar allows), so that the parser behind it refuses with 400 and closes.
 //! What is not ambiguous passes untouched, and is judged by the parser and by [`super::asked`] alone.
+//!
+//! It also tells a peer that speaks HTTP/1 badly, who is owed a 400, from one that speaks something else, to whom an
+//! answer of HTTP/1 means nothing: a broken preface of HTTP/2 wants the end of the connection (RFC 9113 3.4).
 
 /// Reads the bytes of one connection as they come in.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub struct Framing {
     line: Line,
     length: Option<u64>,
     chunked: bool,
+    /// The first request line has been read.
+    begun: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +58,31 @@ pub enum Phase {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
+/// Why bytes are not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A request is ambiguous. So many of the bytes are to be passed on, and nothing after them.
+    Ambiguous(usize),
+    /// What is spoken is another protocol. None of the bytes are to be passed on.
+    Foreign,
+}
+
+/// Why a line is refused.
+#[derive(Clone, Copy)]
+enum Bad {
+    Ambiguous,
+    Foreign,
+}
+
+impl From<Ambiguous> for Bad {
+    fn from(_: Ambiguous) -> Self {
+        Self::Ambiguous
+    }
+}
+
 /// The longest line that is kept over several reads. Every line that matters here is shorter, unless somebody pads it;
 /// then it is refused.
-const KEPT: usize = 64;
+pub const KEPT: usize = 64;
 
 /// The part of a line that came with earlier reads.
 #[derive(Debug)]
@@ -77,6 +104,7 @@ impl Default for Framing {
             },
             length: None,
             chunked: false,
+            begun: false,
         }
     }
 }
@@ -93,16 +121,19 @@ impl Framing {
 
     /// Reads `bytes`, the next ones of the connection. At the first that makes a request ambiguous it puts a NUL in its
     /// place and returns how many bytes are to be passed on: up to and with the NUL. Nothing may be passed on after it.
-    pub fn read(&mut self, bytes: &mut [u8]) -> Result<(), usize> {
+    pub fn read(&mut self, bytes: &mut [u8]) -> Result<(), Refused> {
         let mut position = 0;
         while position < bytes.len() {
             match self.step(&bytes[position..]) {
                 Ok(read) => position += read,
-                Err((read, Ambiguous)) => {
+                Err((read, bad)) => {
                     self.state = State::Refused;
+                    if matches!(bad, Bad::Foreign) {
+                        return Err(Refused::Foreign);
+                    }
                     let spoilt = position + read - 1;
                     bytes[spoilt] = 0;
-                    return Err(spoilt + 1);
+                    return Err(Refused::Ambiguous(spoilt + 1));
                 }
             }
         }
@@ -110,9 +141,9 @@ impl Framing {
     }
 
     /// Reads a part of `bytes`, which are not empty, and says how many it read, at least one.
-    fn step(&mut self, bytes: &[u8]) -> Result<usize, (usize, Ambiguous)> {
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, (usize, Bad)> {
         match self.state {
-            State::Refused => Err((1, Ambiguous)),
+            State::Refused => Err((1, Bad::Ambiguous)),
             State::Body(rest) => Ok(self.skip(rest, bytes, State::Start, State::Body)),
             State::ChunkData(rest) => Ok(self.skip(rest, bytes, State::ChunkEnd, State::ChunkData)),
             _ => {
@@ -123,7 +154,7 @@ impl Framing {
                     self.line.keep(bytes);
                     return Ok(bytes.len());
                 };
-                self.end_line(&bytes[..end]).map_err(|ambiguous| (end + 1, ambiguous))?;
+                self.end_line(&bytes[..end]).map_err(|bad| (end + 1, bad))?;
                 self.line.length = 0;
                 Ok(end + 1)
             }
@@ -138,13 +169,13 @@ impl Framing {
     }
 
     /// A line has ended; `tail` is what came of it with this read, without the LF.
-    fn end_line(&mut self, tail: &[u8]) -> Result<(), Ambiguous> {
+    fn end_line(&mut self, tail: &[u8]) -> Result<(), Bad> {
         let mut whole = [0; KEPT];
         let line = if self.line.length == 0 {
             tail.strip_suffix(b"\r").ok_or(Ambiguous)?
         } else {
             if tail.last().copied().unwrap_or(self.line.last) != b'\r' {
-                return Err(Ambiguous);
+                return Err(Bad::Ambiguous);
             }
             self.line.join(tail, &mut whole)
         };
@@ -152,11 +183,14 @@ impl Framing {
             // RFC 9112 2.2: an empty line before a request line is to be ignored; after trailers it ends the request.
             State::Start | State::RequestLine | State::Trailer if line.is_empty() => State::Start,
             State::Start | State::RequestLine => {
+                if !std::mem::replace(&mut self.begun, true) && is_foreign(line) {
+                    return Err(Bad::Foreign);
+                }
                 (self.length, self.chunked) = (None, false);
                 State::Header
             }
             State::Header if line.is_empty() => match (self.length, self.chunked) {
-                (Some(_), true) => return Err(Ambiguous),
+                (Some(_), true) => return Err(Bad::Ambiguous),
                 (_, true) => State::ChunkSize,
                 (None | Some(0), false) => State::Start,
                 (Some(length), false) => State::Body(length),
@@ -174,7 +208,7 @@ impl Framing {
                 refuse_folding(line)?;
                 State::Trailer
             }
-            State::ChunkEnd | State::Body(_) | State::ChunkData(_) | State::Refused => return Err(Ambiguous),
+            State::ChunkEnd | State::Body(_) | State::ChunkData(_) | State::Refused => return Err(Bad::Ambiguous),
         };
         Ok(())
     }
@@ -222,6 +256,39 @@ impl Line {
             line
         }
     }
+}
+
+/// Whether the first line of a connection is one of another protocol: it ends with the name of a version, as a request
+/// line does, and that is not HTTP's; or it is the first of HTTP/2's preface, whose rest was not right. A line with fewer
+/// words or of more than what is kept is the parser's to judge.
+fn is_foreign(line: &[u8]) -> bool {
+    line == b"PRI * HTTP/2.0" || (line.len() < KEPT && version(line).is_some_and(|version| !is_http(version)))
+}
+
+/// Whether `first`, which begins a connection, may turn out to be foreign with the end of its line. A parser would answer
+/// 400 before.
+pub fn may_be_foreign(first: &[u8]) -> bool {
+    let line = first.trim_ascii();
+    first.len() < KEPT
+        && !first.ends_with(b"\n")
+        && !line.contains(&b'\n')
+        && version(line).is_some_and(|version| !is_http(version))
+}
+
+/// The last of at least three words, of a line that is text.
+fn version(line: &[u8]) -> Option<&[u8]> {
+    if !line.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return None;
+    }
+    let words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    words.skip(2).last()
+}
+
+/// Whether a word, or what there is of it, may be a version of HTTP.
+fn is_http(word: &[u8]) -> bool {
+    const HTTP: &[u8] = b"HTTP";
+    let known = word.len().min(HTTP.len());
+    word[..known].eq_ignore_ascii_case(&HTTP[..known])
 }
 
 /// RFC 9112 5.2: a line that begins with white space continues the one before (obs-fold), or does not.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::framing::{Framing, Phase};
+use super::framing::{Framing, Phase, Refused};
 use super::websocket::Handover;
 
 /// A caller's socket.
@@ -29,6 +29,7 @@ pub struct Wire<S> {
     /// Absent on HTTP/2.
     framing: Option<Framing>,
     refused: bool,
+    foreign: bool,
     vitals: Arc<Vitals>,
 }
 
@@ -41,6 +42,7 @@ impl<S> Wire<S> {
             first_read: 0,
             framing,
             refused: false,
+            foreign: false,
             vitals,
         }
     }
@@ -55,6 +57,11 @@ impl<S> Wire<S> {
         self.refused
     }
 
+    /// Whether what came in is no HTTP, and nothing of it was passed on.
+    pub fn is_foreign(&self) -> bool {
+        self.foreign
+    }
+
     fn inspect(&mut self, buffer: &mut ReadBuf<'_>, from: usize) {
         let Some(framing) = &mut self.framing else {
             return;
@@ -62,12 +69,20 @@ impl<S> Wire<S> {
         if self.vitals.handed_over().is_some() {
             return;
         }
-        if let Err(end) = framing.read(&mut buffer.filled_mut()[from..]) {
-            buffer.set_filled(from + end);
-            self.refused = true;
-            // The parser may look for the end of the head before it looks at the head; it gets one, and a reason to
-            // refuse it in case the first NUL fell where it does not look.
-            (self.first, self.first_read) = (b"\0\r\n\r\n".to_vec(), 0);
+        match framing.read(&mut buffer.filled_mut()[from..]) {
+            Ok(()) => {}
+            Err(Refused::Ambiguous(end)) => {
+                buffer.set_filled(from + end);
+                self.refused = true;
+                // The parser may look for the end of the head before it looks at the head; it gets one, and a reason to
+                // refuse it in case the first NUL fell where it does not look.
+                (self.first, self.first_read) = (b"\0\r\n\r\n".to_vec(), 0);
+            }
+            Err(Refused::Foreign) => {
+                // A parser that finds the end of the stream in the middle of a head answers nothing.
+                buffer.set_filled(from);
+                (self.refused, self.foreign) = (true, true);
+            }
         }
         self.vitals.note_phase(framing.phase());
     }

@@ -96,6 +96,30 @@ async fn what_is_ambiguous_gets_400_and_a_closed_connection_and_reaches_nobody()
 }
 
 #[tokio::test]
+async fn what_is_not_even_http_is_closed_without_a_word() {
+    let worker = Dataplane::start([plan(&["http://127.0.0.1:1".to_owned()])]);
+    for stream in [
+        "INVALID CONNECTION PREFACE\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        "OPTIONS sip:a@b SIP/2.0\r\nVia: a\r\n\r\n",
+    ] {
+        assert_eq!(exchange(&worker, stream.as_bytes()).await, "", "{stream:?}");
+    }
+    // Who speaks HTTP badly is told so.
+    for stream in [
+        "GET /a b HTTP/1.1\r\nHost: api\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET /\r\n\r\n",
+    ] {
+        assert_eq!(
+            statuses(&exchange(&worker, stream.as_bytes()).await),
+            [400],
+            "{stream:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_turns_out_to_be_ambiguous_is_refused_and_what_follows_it_is_no_request() {
     let provider = Provider::start(|_| async { answer(200, "") }).await;
     let worker = Dataplane::start([plan(&[provider.url("")])]);

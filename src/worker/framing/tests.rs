@@ -1,17 +1,19 @@
 use super::*;
 
-/// Reads `stream` in pieces of `size` bytes; `Ok` is the phase at its end, `Err` how much was passed on.
-fn read_in_pieces(stream: &str, size: usize) -> Result<Phase, usize> {
+/// Reads `stream` in pieces of `size` bytes; `Ok` is the phase at its end, `Err` why it was refused, and how much was passed
+/// on by then.
+fn read_in_pieces(stream: &str, size: usize) -> Result<Phase, Refused> {
     let mut framing = Framing::default();
     let mut passed = 0;
     for piece in stream.as_bytes().chunks(size) {
         let mut piece = piece.to_vec();
         match framing.read(&mut piece) {
             Ok(()) => passed += piece.len(),
-            Err(end) => {
+            Err(Refused::Ambiguous(end)) => {
                 assert_eq!(piece[end - 1], 0, "what is refused is spoilt");
-                return Err(passed + end);
+                return Err(Refused::Ambiguous(passed + end));
             }
+            Err(Refused::Foreign) => return Err(Refused::Foreign),
         }
     }
     Ok(framing.phase())
@@ -20,8 +22,58 @@ fn read_in_pieces(stream: &str, size: usize) -> Result<Phase, usize> {
 fn check(stream: &str, expected: Result<Phase, ()>) {
     for size in [1, 2, 3, 7, 64, 65, stream.len()] {
         let found = read_in_pieces(stream, size);
+        assert_ne!(found, Err(Refused::Foreign), "{stream:?}");
         assert_eq!(found.map_err(|_| ()), expected, "{stream:?} in pieces of {size}");
     }
+}
+
+#[test]
+fn another_protocol_is_told_from_http_that_is_bad() {
+    for stream in [
+        "INVALID CONNECTION PREFACE\r\n\r\n",
+        "\r\nINVALID CONNECTION PREFACE\r\n",
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+        "OPTIONS sip:a@b SIP/2.0\r\n\r\n",
+        "DESCRIBE rtsp://a RTSP/1.0\r\n\r\n",
+        "220 mail.example.com ESMTP\r\n",
+    ] {
+        for size in [1, 3, 64, stream.len()] {
+            assert_eq!(read_in_pieces(stream, size), Err(Refused::Foreign), "{stream:?}");
+        }
+    }
+    for stream in [
+        "GET /a b HTTP/1.1\r\n",
+        "GET / http/1.1\r\n",
+        "GET / HTTP/2.0\r\n",
+        "GET / HTTP\r\n",
+        "GET /\r\n",
+        "GET\r\n",
+        // Only the first line says what is spoken.
+        "GET / HTTP/1.1\r\n\r\nINVALID CONNECTION PREFACE\r\n",
+    ] {
+        check(stream, Ok(Phase::Head));
+    }
+    let long = format!("GET /{} PREFACE\r\n", "a".repeat(100));
+    check(&long, Ok(Phase::Head));
+}
+
+#[test]
+fn the_rest_of_a_line_is_waited_for_only_where_it_may_be_foreign() {
+    for (first, waits) in [
+        ("INVALID CONNECTION PREFA", true),
+        ("\r\nINVALID CONNECTION P", true),
+        ("GET /a b", true),
+        ("OPTIONS sip:a@b SIP/2.0\r", true),
+        ("GET /a b HTTP/1", false),
+        ("GET / HT", false),
+        ("GET /a ", false),
+        ("GET", false),
+        ("INVALID CONNECTION PREFACE\r\n", false),
+    ] {
+        assert_eq!(may_be_foreign(first.as_bytes()), waits, "{first:?}");
+    }
+    let long = format!("GET /{} PREFACE", "a".repeat(100));
+    assert!(!may_be_foreign(long.as_bytes()));
 }
 
 #[test]
@@ -137,6 +189,9 @@ fn what_has_two_meanings_is_refused_in_whatever_pieces_it_comes() {
 fn nothing_passes_after_a_refusal() {
     let mut framing = Framing::default();
     let mut bytes = b"GET / HTTP/1.1\nHost: a\r\n\r\n".to_vec();
-    assert_eq!(framing.read(&mut bytes), Err(15));
-    assert_eq!(framing.read(&mut b"GET / HTTP/1.1\r\n".to_vec()), Err(1));
+    assert_eq!(framing.read(&mut bytes), Err(Refused::Ambiguous(15)));
+    assert_eq!(
+        framing.read(&mut b"GET / HTTP/1.1\r\n".to_vec()),
+        Err(Refused::Ambiguous(1))
+    );
 }

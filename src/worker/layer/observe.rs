@@ -235,19 +235,19 @@ impl Call {
     }
 }
 
-/// What came over a connection was answered with `status` before it was a request, so nothing else is known of it.
-pub fn unread(status: StatusCode) {
-    let outcome = if status == StatusCode::BAD_REQUEST {
-        "invalid-request"
-    } else {
-        "request-too-large"
+/// What came over a connection was answered with `status` before it was a request, or, being no HTTP, not at all; so
+/// nothing else is known of it.
+pub fn unread(status: Option<StatusCode>) {
+    let outcome = match status {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => "request-too-large",
+        _ => "invalid-request",
     };
-    RequestMetrics::unrouted().count(Some(status), outcome);
+    RequestMetrics::unrouted().count(status, outcome);
     tracing::info!(
         target: "tidegate::access",
         namespace = "",
         integration = "",
-        status = status.as_u16(),
+        status = status.map_or(0, |status| status.as_u16()),
         outcome,
         "what is no request",
     );
