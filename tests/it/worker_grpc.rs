@@ -17,6 +17,10 @@ use tokio::net::TcpStream;
 use crate::support::dataplane::{self, Dataplane, api_key};
 use crate::support::provider::{Provider, Reply, answer, piece, streamed};
 
+mod again;
+mod metadata;
+mod told;
+
 /// One message, framed.
 const MESSAGE: &[u8] = b"\0\0\0\0\x02hi";
 
@@ -440,23 +444,4 @@ async fn a_probe_asks_the_health_service() {
         assert_eq!(seen.uri.path(), "/grpc.health.v1.Health/Check");
         assert_eq!(seen.body, b"\0\0\0\0\x0d\x0a\x0bshop.Orders".as_slice());
     }
-}
-
-#[tokio::test]
-async fn the_class_that_is_counted_is_that_of_the_status() {
-    let provider = Provider::start(|_| async { ended(13) }).await;
-    let mut plan = plan(provider.url(""));
-    plan.integration = tidegate::domain::key::Key::new("shop", "grpc-counted");
-    let worker = Dataplane::start([plan]);
-    call(&worker, "grpc-counted", &[]).await;
-    let counted = || {
-        prometheus::gather().iter().any(|family| {
-            family.name() == "tidegate_requests_total"
-                && family.get_metric().iter().any(|metric| {
-                    let has = |value: &str| metric.get_label().iter().any(|label| label.value() == value);
-                    has("grpc-counted") && has("5xx") && has("answered")
-                })
-        })
-    };
-    crate::support::provider::eventually("the count", counted).await;
 }

@@ -17,7 +17,7 @@ use crate::support::provider::Provider;
 
 /// What the provider says when the first request of all has arrived whole.
 #[derive(Clone, Copy, Debug)]
-enum Say {
+pub enum Say {
     /// Resets its stream with this code.
     Reset(u32),
     /// GOAWAY that names the stream before this one as the last.
@@ -26,8 +26,13 @@ enum Say {
     GoAwayAfter(u32),
 }
 
-/// A provider that says so, and answers every other request. Every body that has arrived whole is noted.
+/// A provider that says so, and answers every other request with 200. Every body that has arrived whole is noted.
 async fn provider(say: Say) -> (Provider, Arc<Mutex<Vec<Vec<u8>>>>) {
+    answering(say, frames::ok).await
+}
+
+/// The same, which answers with what `ok` makes for a stream.
+pub async fn answering(say: Say, ok: fn(u32) -> Vec<u8>) -> (Provider, Arc<Mutex<Vec<Vec<u8>>>>) {
     let arrived: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let noted = arrived.clone();
     let provider = Provider::raw_http2(move |mut socket, _| {
@@ -57,7 +62,7 @@ async fn provider(say: Say) -> (Provider, Arc<Mutex<Vec<Vec<u8>>>>) {
                     Say::Reset(code) if first => reset(read.stream, code),
                     Say::GoAwayBefore if first => goaway(read.stream - 1, NO_ERROR),
                     Say::GoAwayAfter(code) if first => goaway(read.stream, code),
-                    _ => frames::ok(read.stream),
+                    _ => ok(read.stream),
                 };
                 drop(socket.write_all(&said).await);
                 if first && matches!(say, Say::GoAwayAfter(_)) {

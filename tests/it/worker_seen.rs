@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use http::Request;
 use prometheus::proto::MetricType;
@@ -10,7 +10,8 @@ use tidegate::domain::key::Key;
 use tidegate::domain::plan::Plan;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber, span};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber, span};
 
 use crate::support::dataplane::{Dataplane, api_key, plan};
 use crate::support::provider::{Provider, answer, eventually};
@@ -89,7 +90,29 @@ async fn metrics_count_what_became_of_requests_and_attempts() {
 
 /// Keeps every event as text.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<String>>>);
+pub struct Kept(Arc<Mutex<Vec<String>>>);
+
+/// A second one for as long as the process lives: while there is one alone, tracing asks the thread that comes to a place
+/// in the code first whether anybody listens, and that may be a test where nobody does.
+static OTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Kept::default()));
+
+impl Kept {
+    /// Keeps what this thread tells until the guard is dropped. A test's runtime has one thread, so everything that its
+    /// worker does is heard.
+    pub fn listen() -> (Self, DefaultGuard) {
+        LazyLock::force(&OTHER);
+        let kept = Self::default();
+        let heard = tracing::subscriber::set_default(kept.clone());
+        (kept, heard)
+    }
+
+    /// The lines of the access log so far.
+    pub fn access(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        let access = lines.iter().filter(|line| line.contains("tidegate::access"));
+        access.cloned().collect()
+    }
+}
 
 struct Fields(String);
 
@@ -129,9 +152,7 @@ impl Subscriber for Kept {
 
 #[tokio::test]
 async fn a_call_is_one_line_and_an_attempt_another_and_neither_has_a_secret_a_query_or_a_body() {
-    let kept = Kept::default();
-    // The test's runtime has one thread, so everything that the worker does is heard.
-    let _heard = tracing::subscriber::set_default(kept.clone());
+    let (kept, _heard) = Kept::listen();
     let provider = Provider::start(|seen| async move {
         match seen.uri.path() {
             "/bad" => answer(500, "canary-of-the-provider"),
@@ -177,8 +198,7 @@ async fn a_call_is_one_line_and_an_attempt_another_and_neither_has_a_secret_a_qu
 
 #[tokio::test]
 async fn what_is_refused_before_it_is_a_request_is_one_line_too() {
-    let kept = Kept::default();
-    let _heard = tracing::subscriber::set_default(kept.clone());
+    let (kept, _heard) = Kept::listen();
     let worker = Dataplane::start([plan(&["http://127.0.0.1:1".to_owned()])]);
     let huge = "v".repeat(1 << 20);
     for (sent, status, outcome) in [
@@ -204,13 +224,8 @@ async fn what_is_refused_before_it_is_a_request_is_one_line_too() {
         let mut head = [0; 12];
         socket.read_exact(&mut head).await.unwrap();
         assert_eq!(head, format!("HTTP/1.1 {status}").as_bytes());
-        let told = || -> Vec<String> {
-            let lines = kept.0.lock().unwrap();
-            let access = lines.iter().filter(|line| line.contains("tidegate::access"));
-            access.cloned().collect()
-        };
-        eventually("a line", || !told().is_empty()).await;
-        let told = told();
+        eventually("a line", || !kept.access().is_empty()).await;
+        let told = kept.access();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
             told[0].contains(&format!("status={status} outcome=\"{outcome}\"")),

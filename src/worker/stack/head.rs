@@ -41,9 +41,7 @@ impl Asked {
     pub(super) fn until(&self) -> Option<Instant> {
         self.grpc?.until
     }
-}
 
-impl Asked {
     /// What the values of `header` mean to the choice of an endpoint; `None` where there are none, or only empty ones.
     pub(super) fn key(&self, header: &str) -> Option<Key> {
         let values = || self.headers.get_all(header).iter().map(|value| value.as_bytes());
