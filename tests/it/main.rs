@@ -29,6 +29,7 @@ mod rotation;
 mod rotation_load;
 mod run;
 mod run_issued;
+mod run_killed;
 mod spans;
 mod support;
 mod tidy;

@@ -13,7 +13,7 @@ use tidegate::provider::{extract, template};
 use crate::support::program::{Program, condition, ended, replace};
 use crate::support::simulator::{Kind, Settings, Simulator};
 
-fn credential(name: &str, rotate: usize, spec: Value) -> Value {
+pub fn credential(name: &str, rotate: usize, spec: Value) -> Value {
     json!({
         "apiVersion": "tidegate.dev/v1alpha1", "kind": "Credential",
         "metadata": {"name": name, "namespace": "shop", "annotations": {"tidegate.dev/rotate": rotate.to_string()}},
@@ -21,7 +21,7 @@ fn credential(name: &str, rotate: usize, spec: Value) -> Value {
     })
 }
 
-fn integration(name: &str, url: &str) -> Value {
+pub fn integration(name: &str, url: &str) -> Value {
     json!({
         "apiVersion": "tidegate.dev/v1alpha1", "kind": "Integration",
         "metadata": {"name": name, "namespace": "shop"},
@@ -33,14 +33,14 @@ fn integration(name: &str, url: &str) -> Value {
     })
 }
 
-fn secret(name: &str, value: &str) -> Value {
+pub fn secret(name: &str, value: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop"},
         "stringData": {"value": value},
     })
 }
 
-fn list(items: &[Value]) -> String {
+pub fn list(items: &[Value]) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
@@ -101,7 +101,7 @@ fn manifests(url: &str, rotate: usize) -> String {
 }
 
 /// The files of a state directory are whole and nobody else's, whatever moment the process ended at.
-fn check_state(state: &Path) {
+pub fn check_state(state: &Path) {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(state), 0o700);
     for entry in std::fs::read_dir(state).unwrap() {
@@ -114,7 +114,7 @@ fn check_state(state: &Path) {
     }
 }
 
-async fn status_of(program: &Program, name: &str) -> Option<Value> {
+pub async fn status_of(program: &Program, name: &str) -> Option<Value> {
     let objects = program.objects("credentials").await;
     objects.into_iter().find(|it| it["metadata"]["name"] == name)
 }

@@ -19,11 +19,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -35,10 +34,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use act::{Asked, Said, act};
+pub use halt::Moment;
+use halt::{Halt, Telling};
 use ledger::Ledger;
 pub use ledger::{Issued, Kind};
 
 mod act;
+mod halt;
 mod ledger;
 #[cfg(test)]
 mod tests;
@@ -139,6 +141,7 @@ struct State {
     settings: Settings,
     ledger: Ledger,
     faults: Vec<(String, usize, Fault)>,
+    halts: Vec<Halt>,
     /// Until when calls get 429, and for how long the last one was told to wait.
     penalty: Option<(Duration, Duration)>,
 }
@@ -150,6 +153,7 @@ impl Simulator {
             settings,
             ledger: Ledger::default(),
             faults: Vec::new(),
+            halts: Vec::new(),
             penalty: None,
         };
         Self {
@@ -253,18 +257,22 @@ impl Simulator {
     }
 
     async fn go_through(&self, asked: Asked) -> Result<Said, Cut> {
-        let fault = self.lock().arrives(&asked.route(), self.elapsed());
+        let (nth, fault) = self.lock().arrives(&asked.route(), self.elapsed());
         if fault == Some(Fault::NotSent) {
             return Err(Cut::NotSent);
         }
         let refreshing = asked.refresh_token();
         self.lock().ledger.refreshing(refreshing.as_deref(), 1);
-        let answer = self.meet(&asked, fault).await;
+        let answer = self.meet(&asked, nth, fault).await;
         self.lock().ledger.refreshing(refreshing.as_deref(), -1);
         answer
     }
 
-    async fn meet(&self, asked: &Asked, fault: Option<Fault>) -> Result<Said, Cut> {
+    async fn meet(&self, asked: &Asked, nth: usize, fault: Option<Fault>) -> Result<Said, Cut> {
+        let route = asked.route();
+        if !self.stand_still(&route, nth, Moment::Arrived).await {
+            return Err(Cut::Lost);
+        }
         if let Some(said) = self.lock().throttles(fault, self.elapsed()) {
             return Ok(said);
         }
@@ -280,6 +288,9 @@ impl Simulator {
             act(settings, ledger, asked, self.elapsed())
         };
         let mut said = act();
+        if !self.stand_still(&route, nth, Moment::Committed).await {
+            return Err(Cut::Lost);
+        }
         match fault {
             Some(Fault::LostAfter) => return Err(Cut::Lost),
             Some(Fault::FailedAfter) => return Ok(Said::empty(500)),
@@ -293,11 +304,11 @@ impl Simulator {
 }
 
 impl State {
-    /// Counts a call, and says what is to go wrong with it.
-    fn arrives(&mut self, route: &str, now: Duration) -> Option<Fault> {
+    /// Counts a call, and says the how manieth of its route it is and what is to go wrong with it.
+    fn arrives(&mut self, route: &str, now: Duration) -> (usize, Option<Fault>) {
         let nth = self.ledger.called(route, now);
         let planned = self.faults.iter().find(|(of, n, _)| of == route && *n == nth);
-        planned.map(|(_, _, fault)| *fault)
+        (nth, planned.map(|(_, _, fault)| *fault))
     }
 
     fn throttles(&mut self, fault: Option<Fault>, now: Duration) -> Option<Said> {
@@ -361,7 +372,7 @@ impl Drop for Served {
     }
 }
 
-async fn serve_one(simulator: Simulator, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::io::Error> {
+async fn serve_one(simulator: Simulator, request: Request<Incoming>) -> Result<Response<Telling>, std::io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let asked = Asked {
@@ -375,6 +386,7 @@ async fn serve_one(simulator: Simulator, request: Request<Incoming>) -> Result<R
             .collect(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
+    let route = asked.route();
     // Hanging up is all that a server can do about an answer that is to be lost.
     let said = simulator
         .deliver(asked)
@@ -386,5 +398,5 @@ async fn serve_one(simulator: Simulator, request: Request<Incoming>) -> Result<R
     if let Some(seconds) = said.retry_after {
         response = response.header("retry-after", seconds);
     }
-    Ok(response.body(Full::from(said.body)).unwrap())
+    Ok(response.body(simulator.telling(&route, said.body)).unwrap())
 }
