@@ -23,6 +23,7 @@ mod grpcio;
 mod h2spec;
 mod net;
 mod oauth2;
+mod parsers;
 mod propagation;
 mod provider_steps;
 mod rotation;
