@@ -42,12 +42,7 @@ pub struct Data {
     pub version: String,
     /// Values by key; `None` where the bytes are not UTF-8.
     pub values: BTreeMap<String, Option<SecretValue>>,
-    /// Why nobody may use it by naming it, where that is so: it is not its namespace's to hand out. It has no values then.
-    pub withheld: Option<&'static str>,
 }
-
-/// Why a Secret that Tidegate made is [`Data::withheld`]: what it holds goes to the hosts of its own Credential alone.
-pub const OURS_ALONE: &str = "it is one of Tidegate's own";
 
 /// What a person should act on, attached to an object (events.k8s.io/v1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +156,8 @@ pub trait Cluster: Send + Sync + 'static {
     /// The Credential as stored now.
     fn credential(&self, key: &Key) -> impl Future<Output = Result<Option<Credential>, ClusterError>> + Send;
 
-    /// The Secret's data as stored now.
+    /// The data of a Secret that somebody names, as stored now; `None` if there is none, and also if there is one that is
+    /// not its namespace's to hand out: one of Tidegate's own, or a token of the cluster. Nobody learns by naming it which.
     fn secret(&self, key: &Key) -> impl Future<Output = Result<Option<Data>, ClusterError>> + Send;
 
     /// The ConfigMap's data as stored now.

@@ -114,6 +114,13 @@ pub enum IssueError {
         /// What failed and what can be done.
         message: String,
     },
+    /// The provider answered that it acted, and what it gave cannot be used: the same call would most likely bring the same
+    /// again, and something more that nobody uses.
+    #[error("{message}")]
+    Unusable {
+        /// What failed and what can be done.
+        message: String,
+    },
     /// The provider answered that it did not act, and may later: 429, 503.
     #[error("{message}")]
     Later {

@@ -81,7 +81,6 @@ pub fn listen(address: SocketAddr) -> Result<Worker, WorkerError> {
         drain: DRAIN,
         localhost_names: true,
         connections: crate::worker::MAX_CONNECTIONS,
-        lanes: 0,
     })
 }
 

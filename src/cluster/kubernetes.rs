@@ -144,7 +144,7 @@ impl Cluster for Kubernetes {
             key,
         };
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
-        Ok(call.run(api.get_opt(&key.name)).await?.map(data::of_secret))
+        Ok(call.run(api.get_opt(&key.name)).await?.and_then(data::of_secret))
     }
 
     async fn config_map(&self, key: &Key) -> Result<Option<Data>, ClusterError> {
@@ -214,7 +214,7 @@ impl Cluster for Kubernetes {
             },
             reason: notice.reason.to_owned(),
             action: notice.action.to_owned(),
-            note: Some(notice.note),
+            note: Some(bounded(notice.note)),
             secondary: None,
         };
         let key = notice.regarding.key;
@@ -224,6 +224,18 @@ impl Cluster for Kubernetes {
             Err(_) => tracing::warn!(%key, reason = notice.reason, "an event could not be published in time"),
         }
     }
+}
+
+/// A note as the API takes it: 1 kB at most, or the whole event is refused.
+fn bounded(mut note: String) -> String {
+    const NOTE_MAX: usize = 1024;
+    const CUT: &str = "…";
+    if note.len() > NOTE_MAX {
+        let end = (0..=NOTE_MAX - CUT.len()).rev().find(|end| note.is_char_boundary(*end));
+        note.truncate(end.unwrap_or_default());
+        note.push_str(CUT);
+    }
+    note
 }
 
 /// The kind as users write it.

@@ -89,13 +89,14 @@ pub async fn reconcile<C: Cluster, F: Fleet>(
     }
     let uid = credential.metadata.uid.clone().unwrap_or_default();
     let stored = credential.status.clone().unwrap_or_default();
-    let secret = validate::secret_name(&credential.spec);
-    let sources = secret.map(|name| Source::Secret(Key::new(key.namespace.clone(), name)));
+    let sources =
+        validate::secret_name(&credential.spec).map(|name| Source::Secret(Key::new(key.namespace.clone(), name)));
     // Before the Secret is read: what changes from here on wakes this Credential again.
     context.refer(&User::Credential(key.clone()), sources.into_iter().collect());
 
-    let data = context.secret_of(&key, &credential).await?;
-    let material = current::of_secret(&credential.spec, secret, data.as_ref());
+    let data = context.secret_of(&key, &credential).await;
+    let data = report::readable(&context, &key, &credential, data).await?;
+    let material = validate::credential(&credential.spec, data.as_ref().map(|data| &data.values));
     let fingerprint = lock(&context.values).fingerprint(&credential.spec, &material);
     let last = lock(&context.values).last(&key, &uid);
     let found = Found {

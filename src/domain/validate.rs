@@ -127,7 +127,7 @@ pub enum Problem {
     #[error(transparent)]
     InvalidSpec(#[from] Violation),
     /// `spec.tls.caRef` names a Secret or ConfigMap that does not exist.
-    #[error("`spec.tls.caRef`: there is no {kind:?} `{name}` in this namespace; create it or name another")]
+    #[error("`spec.tls.caRef`: {}", absent(*.kind, .name))]
     RefNotFound {
         /// What is missing.
         kind: CaRefKind,
@@ -177,14 +177,25 @@ impl Problem {
     }
 }
 
+/// What is said of an object that is referred to and not there. It is also what is said of a Secret that may not be named,
+/// so that nobody learns by naming one whether it exists.
+pub fn absent(kind: CaRefKind, name: &str) -> String {
+    match kind {
+        CaRefKind::Secret => {
+            format!("there is no Secret `{name}` in this namespace that may be named here; create it or name another")
+        }
+        CaRefKind::ConfigMap => format!("there is no ConfigMap `{name}` in this namespace; create it or name another"),
+    }
+}
+
 /// Why a Credential has no usable value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialProblem {
     /// The spec is wrong, or the value in the Secret is not one that can be sent.
     #[error(transparent)]
     InvalidSpec(#[from] Violation),
-    /// The Secret does not exist.
-    #[error("`{field}`: there is no Secret `{secret}` in this namespace; create it or name another")]
+    /// The Secret does not exist, or may not be named.
+    #[error("`{field}`: {}", absent(CaRefKind::Secret, .secret))]
     SecretNotFound {
         /// The field that names it.
         field: &'static str,

@@ -65,10 +65,11 @@ pub enum ExchangeError {
     /// Not a byte of the request was sent: the name, the address, the connection, TLS.
     #[error("{0}")]
     NotSent(String),
-    /// It may have been received: no answer in time, or one whose head broke off or is no HTTP.
+    /// It may have been received: no answer in time, or one that broke off or is no HTTP.
     #[error("{0}")]
     Lost(String),
-    /// The head of a success (2xx) came, and a body that is too long, no text, or breaks off. The provider has acted.
+    /// The head of a success (2xx) came, and a body that is too long or no text. The provider has acted, and would most
+    /// likely answer the same again.
     #[error("{0}")]
     Unreadable(String),
 }

@@ -32,6 +32,8 @@ const IDS_MAX: usize = 1000;
 /// When a filter is given up.
 const LIMIT: Duration = Duration::from_secs(5);
 
+const FAILS: &str = "must not fail on the provider's answer, nor make more than 256 MiB of it";
+
 const VALUE: &str = "spec.rotation.steps.create.extract.value";
 const ID: &str = "spec.rotation.steps.create.extract.id";
 const EXPIRES_AT: &str = "spec.rotation.steps.create.extract.expiresAt";
@@ -127,7 +129,7 @@ pub async fn minted(extract: &Extract, answer: &SecretValue, around: Around) -> 
     };
     for (field, outputs) in fields.into_iter().zip(outputs) {
         let wrong = |must| ExtractError::NotFound { field, must };
-        let given = outputs.ok_or(wrong("must not fail on the provider's answer"))?;
+        let given = outputs.ok_or(wrong(FAILS))?;
         match (field, &given[..]) {
             (VALUE, [Found::Text(text)]) => {
                 const FIT: &str = "must give a value of 1 to 16 KiB visible ASCII, with spaces within";
@@ -138,6 +140,13 @@ pub async fn minted(extract: &Extract, answer: &SecretValue, around: Around) -> 
                 let id = one
                     .id()
                     .ok_or(wrong("must give a string of 1 to 1024 bytes or a whole number"))?;
+                // It stands in events and in an annotation.
+                if id.contains(extracted.value.expose()) {
+                    return Err(wrong(
+                        "must not give the value itself; where it has no other name, leave `id` out and revoke by \
+                         `previous.value`",
+                    ));
+                }
                 extracted.id = Some(id);
             }
             (ID, _) => return Err(wrong("must give exactly one string or whole number")),
@@ -162,7 +171,7 @@ pub async fn ids(extract: &FindExtract, answer: &SecretValue, around: Around) ->
     let wrong = |must| ExtractError::NotFound { field: IDS, must };
     let mut outputs = run_all(&[(IDS, &extract.ids)], answer, around, IDS_MAX + 1).await?;
     let given = outputs.pop().flatten();
-    let given = given.ok_or(wrong("must not fail on the provider's answer"))?;
+    let given = given.ok_or(wrong(FAILS))?;
     let given = match <[Found; 1]>::try_from(given) {
         Ok([Found::List(list)]) => list,
         Ok(one) => one.into(),

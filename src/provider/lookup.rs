@@ -2,7 +2,9 @@
 
 use super::{IssueError, Sources};
 use crate::api::condition::reason;
+use crate::api::integration::CaRefKind;
 use crate::domain::secret::SecretValue;
+use crate::domain::validate::absent;
 
 /// Most bytes of a value that is read: a key, a chain, a bundle.
 pub const VALUE_MAX: usize = 64 << 10;
@@ -37,9 +39,7 @@ impl Source<'_> {
         let Some(Some(values)) = sources.secrets.get(secret) else {
             return Err(IssueError::NotSent {
                 reason: reason::SECRET_NOT_FOUND,
-                message: format!(
-                    "`{field}`: there is no Secret `{secret}` in this namespace; create it or name another"
-                ),
+                message: format!("`{field}`: {}", absent(CaRefKind::Secret, secret)),
             });
         };
         match values.get(key) {

@@ -17,7 +17,7 @@ use super::exchange::{Exchange, ExchangeError};
 use super::{IssueError, Named, Order};
 use crate::api::condition::reason;
 use crate::api::credential::SecretKeyRef;
-use crate::api::credential::oauth2::OAuth2;
+use crate::api::credential::oauth2::{Grant, OAuth2};
 use crate::api::integration::CaRefKind;
 use crate::domain::rotation::Minted;
 
@@ -55,6 +55,9 @@ pub async fn issue(exchange: &dyn Exchange, order: &Order<'_>) -> Result<Minted,
         ExchangeError::NotSent(message) => IssueError::NotSent {
             reason: reason::ISSUE_FAILED,
             message: format!("the token endpoint was not reached: {message}"),
+        },
+        ExchangeError::Unreadable(message) if spec.grant != Grant::RefreshToken => IssueError::Unusable {
+            message: format!("the token endpoint gave no answer that can be read: {message}"),
         },
         ExchangeError::Lost(message) | ExchangeError::Unreadable(message) => IssueError::Lost {
             message: format!("the token endpoint may have issued a token that never came: {message}"),

@@ -130,7 +130,7 @@ pub async fn create(exchange: &dyn Exchange, order: &Order<'_>) -> Result<Minted
         let given = Given::new(Step::Create, request, credential_ref.as_ref(), expect.as_ref());
         let answer = expected(exchange, order, given, known(order), None).await?;
         let extracted = extract::minted(extract, &answer.body, around(order)).await;
-        let Extracted { value, id, expires_at } = extracted.map_err(|error| IssueError::Lost {
+        let Extracted { value, id, expires_at } = extracted.map_err(|error| IssueError::Unusable {
             message: format!("the provider made a key, but it could not be taken out of its answer: {error}"),
         })?;
         let not_after = expires_at.map(|time| by_our_clock(time, order.now, &answer));
@@ -139,6 +139,13 @@ pub async fn create(exchange: &dyn Exchange, order: &Order<'_>) -> Result<Minted
     let mut values = std::collections::BTreeMap::from([(VALUE.to_owned(), value)]);
     if let Some(user) = username(order, id.as_deref())? {
         values.insert(USERNAME.to_owned(), user);
+    }
+    if generate.is_some() {
+        // Before the provider is told: what cannot be sent must not take the place of what can.
+        validate::issued(order.spec, &values).map_err(|problem| IssueError::Refused {
+            reason: reason::ISSUE_FAILED,
+            message: problem.to_string(),
+        })?;
     }
     Ok(Minted {
         values,

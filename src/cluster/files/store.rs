@@ -265,11 +265,10 @@ impl Cluster for Store {
     }
 
     async fn secret(&self, key: &Key) -> Result<Option<Data>, ClusterError> {
-        let of_a_file = self.get(Kind::Secret, key, |stored| match &stored.object {
+        Ok(self.get(Kind::Secret, key, |stored| match &stored.object {
             Object::Secret(_, values) => Some(data(stored.version, values)),
             _ => None,
-        });
-        Ok(of_a_file.or_else(|| self.issued(key).map(issued::data)))
+        }))
     }
 
     async fn config_map(&self, key: &Key) -> Result<Option<Data>, ClusterError> {
@@ -362,7 +361,6 @@ fn data(version: u64, values: &Values) -> Data {
     Data {
         version: version.to_string(),
         values: values.clone(),
-        withheld: None,
     }
 }
 

@@ -5,37 +5,34 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use crate::api::{SECRET_ISSUED, SECRET_PENDING};
-use crate::cluster::{Data, OURS_ALONE};
+use crate::cluster::Data;
 use crate::domain::secret::SecretValue;
 
-/// The data of a Secret. The bytes move into the value that wipes them; no copy stays behind.
-pub fn of_secret(secret: Secret) -> Data {
-    let withheld = withheld(&secret);
+/// The data of a Secret, if it may be named. The bytes move into the value that wipes them; no copy stays behind.
+pub fn of_secret(secret: Secret) -> Option<Data> {
+    if is_withheld(&secret) {
+        return None;
+    }
     let values = secret.data.unwrap_or_default().into_iter();
-    Data {
+    Some(Data {
         version: secret.metadata.resource_version.unwrap_or_default(),
         values: values
-            .filter(|_| withheld.is_none())
             .map(|(key, bytes)| (key, String::from_utf8(bytes.0).ok().map(SecretValue::new)))
             .collect(),
-        withheld,
-    }
+    })
 }
 
 /// Who may make Credentials need not be one who may read Secrets, and what a Credential names goes to hosts of that
 /// person's choice. So it must not be a way to what speaks for a ServiceAccount, or to what is issued for other hosts.
-fn withheld(secret: &Secret) -> Option<&'static str> {
+fn is_withheld(secret: &Secret) -> bool {
     let kind = secret.type_.as_deref().unwrap_or_default();
     let labels = secret.metadata.labels.as_ref();
     let ours = labels.and_then(|labels| labels.get("app.kubernetes.io/managed-by"));
-    if matches!(kind, SECRET_ISSUED | SECRET_PENDING) || ours.is_some_and(|by| by == "tidegate") {
-        return Some(OURS_ALONE);
-    }
     let of_the_cluster = matches!(
         kind,
         "kubernetes.io/service-account-token" | "bootstrap.kubernetes.io/token"
     );
-    of_the_cluster.then_some("it is a token of the cluster itself")
+    of_the_cluster || matches!(kind, SECRET_ISSUED | SECRET_PENDING) || ours.is_some_and(|by| by == "tidegate")
 }
 
 /// The data of a ConfigMap; `binaryData` counts too, as far as it is text.
@@ -55,7 +52,6 @@ pub fn of_config_map(map: ConfigMap) -> Data {
     Data {
         version: map.metadata.resource_version.unwrap_or_default(),
         values,
-        withheld: None,
     }
 }
 
@@ -77,7 +73,7 @@ mod tests {
             ),
             ..Secret::default()
         };
-        let data = of_secret(secret);
+        let data = of_secret(secret).unwrap();
         assert_eq!(data.values["text"].as_ref().map(SecretValue::expose), Some("abc"));
         assert_eq!(data.values["raw"], None);
     }

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use crate::api::credential::{Credential, CredentialSpec};
-use crate::cluster::{Cluster, ClusterError, Data};
+use crate::cluster::{Cluster, ClusterError, Data, Held};
 use crate::controller::Context;
 use crate::domain::key::Key;
 use crate::domain::plan::Material;
 use crate::domain::rotation::next::ends;
 use crate::domain::rotation::{Record, names, record};
-use crate::domain::validate::{self, CredentialProblem, Violation};
+use crate::domain::validate::{self, CredentialProblem};
 use crate::fleet::Fleet;
 
 /// A value, and what is known of it.
@@ -39,70 +39,68 @@ pub async fn read<C: Cluster, F: Fleet>(
     let spec = &credential.spec;
     // Not in whole seconds: whoever waits for the end of a value looks right at it.
     let now = (context.settings.clock)();
+    let beside = |name: &str| Key::new(key.namespace.clone(), name);
     if spec.issues() {
-        let name = Key::new(key.namespace.clone(), names::issued(spec, &key.name));
-        let held = context.cluster.held(&name).await?;
+        let held = context.cluster.held(&beside(&names::issued(spec, &key.name))).await?;
         let ours = held.filter(|held| held.owner.is_some() && held.owner == credential.metadata.uid);
-        let record = ours.as_ref().and_then(|held| held.annotations.get(record::ANNOTATION));
-        let record: Option<Record> = record.and_then(|record| serde_json::from_str(record).ok());
-        if let Some((held, record)) = ours.zip(record) {
-            return Ok(CurrentValue {
-                material: unless_expired(validate::issued(spec, &held.values), record.not_after, now),
-                revision: record.revision,
-                issued: true,
-                secret_version: None,
-                not_after: record.not_after,
-                renewable: is_renewable(spec),
-            });
+        if let Some(value) = ours.and_then(|held| of_issued(spec, &held, now)) {
+            return Ok(value);
         }
     }
-    let Some(name) = validate::secret_name(spec) else {
-        return Ok(CurrentValue {
+    let data = match validate::secret_name(spec) {
+        Some(name) => context.cluster.secret(&beside(name)).await?,
+        None => None,
+    };
+    Ok(of_named(credential, data.as_ref(), now))
+}
+
+/// The value in the issued Secret of `spec`; `None` if it does not say which one it is.
+pub fn of_issued(spec: &CredentialSpec, issued: &Held, now: Timestamp) -> Option<CurrentValue> {
+    let record = record_of(issued)?;
+    Some(CurrentValue {
+        material: unless_expired(validate::issued(spec, &issued.values), record.not_after, now),
+        revision: record.revision,
+        issued: true,
+        secret_version: None,
+        not_after: record.not_after,
+        renewable: is_renewable(spec),
+    })
+}
+
+/// The value as long as we have issued none: that in `data` of the Secret that the spec names, if it names one.
+pub fn of_named(credential: &Credential, data: Option<&Data>, now: Timestamp) -> CurrentValue {
+    let spec = &credential.spec;
+    if validate::secret_name(spec).is_none() {
+        return CurrentValue {
             material: Err(missing(spec)),
             revision: 0,
             issued: true,
             secret_version: None,
             not_after: None,
             renewable: false,
-        });
-    };
-    let data = context.cluster.secret(&Key::new(key.namespace.clone(), name)).await?;
-    let material = of_secret(spec, Some(name), data.as_ref());
+        };
+    }
+    let material = validate::credential(spec, data.map(|data| &data.values));
     let not_after = match &material {
         Ok(Material::Certificate { chain, .. }) => validate::certificate_times(chain).map(|(_, end)| end),
         _ => None,
     };
     let status = credential.status.as_ref();
-    Ok(CurrentValue {
+    CurrentValue {
         material: unless_expired(material, not_after, now),
         // The first revision is 1, so there is no need to wait until somebody has written it down.
         revision: status.and_then(|status| status.revision).unwrap_or(1),
         issued: false,
-        secret_version: data.map(|data| data.version),
+        secret_version: data.map(|data| data.version.clone()),
         not_after,
         renewable: false,
-    })
-}
-
-/// The value of `spec` from `data` of the Secret `name` that it names, if it names one.
-pub fn of_secret(
-    spec: &CredentialSpec,
-    name: Option<&str>,
-    data: Option<&Data>,
-) -> Result<Material, CredentialProblem> {
-    match name.and_then(|name| withheld(name, data)) {
-        Some(problem) => Err(problem),
-        None => validate::credential(spec, data.map(|data| &data.values)),
     }
 }
 
-/// Why the Secret `name` is not to be used by a Credential that names it.
-pub fn withheld(name: &str, data: Option<&Data>) -> Option<CredentialProblem> {
-    let why = data?.withheld?;
-    let must =
-        format!("must not name Secret `{name}`: {why}, and a Credential would send it to other hosts; name another");
-    let field = "spec".to_owned();
-    Some(Violation { field, must }.into())
+/// What an issued Secret says of the values in it. A record of a format that we do not know is as good as none.
+pub fn record_of(issued: &Held) -> Option<Record> {
+    let record: Record = serde_json::from_str(issued.annotations.get(record::ANNOTATION)?).ok()?;
+    (record.format <= record::FORMAT).then_some(record)
 }
 
 /// A value that has expired is none, and in its last second it is not used any more: that is when a run is woken for it,

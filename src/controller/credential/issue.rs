@@ -41,7 +41,8 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
     credential: Credential,
 ) -> Result<Option<Duration>, ReconcileError> {
     let stored = credential.status.clone().unwrap_or_default();
-    let mut scene = Scene::look(context, &key, credential).await?;
+    let scene = Scene::look(context, &key, &credential).await;
+    let mut scene = report::readable(context, &key, &credential, scene).await?;
     let first = scene.first_since(&stored, context.now());
     let next = decide(context, &scene, &stored);
     let taken = step::take(context, &mut scene, &next).await;

@@ -8,6 +8,7 @@ use crate::api::integration::Handled;
 use crate::api::{ANNOTATION_RECONCILE, ANNOTATION_ROTATE};
 use crate::cluster::{Cluster, ClusterError, Notice, Regarding};
 use crate::controller::pacing::Outline;
+use crate::controller::queue::Failure;
 use crate::controller::references::User;
 use crate::controller::report::{Reported, Undecodable, finding};
 use crate::controller::{Context, ReconcileError};
@@ -260,4 +261,68 @@ pub(super) async fn undecodable<C: Cluster, F: Fleet>(
             write,
         )
         .await
+}
+
+/// What was read. That something may not be read is told, because nothing but a grant helps, which nobody tells us of.
+///
+/// It is no way to learn which Secrets there are: the API server looks at our rights first, and refuses what does not
+/// exist as well. What was known of the value stays in the status, and in use.
+pub(super) async fn readable<T, C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: &Key,
+    credential: &Credential,
+    read: Result<T, ClusterError>,
+) -> Result<T, ReconcileError> {
+    match read {
+        Err(error @ ClusterError::Forbidden { .. }) => {
+            let error = ReconcileError::from(error);
+            forbidden(context, key, credential, &error).await?;
+            Err(error)
+        }
+        read => Ok(read?),
+    }
+}
+
+async fn forbidden<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    key: &Key,
+    credential: &Credential,
+    error: &ReconcileError,
+) -> Result<(), ClusterError> {
+    let stored = credential.status.clone().unwrap_or_default();
+    let (reason, message) = (error.reason(), error.to_string());
+    let unknown = finding(kind::READY, ConditionStatus::Unknown, reason, message.clone());
+    let progress = Progress::Reconciling {
+        reason,
+        message: message.clone(),
+    };
+    let generation = credential.metadata.generation.unwrap_or_default();
+    // Not `observedGeneration`: what this generation comes to is not known.
+    let status = CredentialStatus {
+        conditions: merge(&stored.conditions, &[unknown], &progress, generation, context.now()),
+        ..stored.clone()
+    };
+    if stored == status {
+        return Ok(());
+    }
+    let uid = credential.metadata.uid.clone().unwrap_or_default();
+    let write = context.cluster.write_credential_status(key, &uid, &status);
+    let user = User::Credential(key.clone());
+    let reported = context.write(&user, outline(&stored), outline(&status), write).await?;
+    if reported == Reported::Written && ready(&stored).is_none_or(|before| before.reason != reason) {
+        let regarding = Regarding {
+            kind: "Credential",
+            key: key.clone(),
+            uid,
+        };
+        let notice = Notice {
+            regarding,
+            warning: true,
+            reason,
+            action: "ReadSecret",
+            note: message,
+        };
+        context.cluster.publish(notice).await;
+    }
+    Ok(())
 }

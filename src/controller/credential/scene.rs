@@ -8,7 +8,7 @@ use crate::controller::Context;
 use crate::controller::references::{Source, User};
 use crate::domain::hash;
 use crate::domain::key::Key;
-use crate::domain::rotation::{Attempt, Policy, Record, names, record};
+use crate::domain::rotation::{Attempt, Policy, Record, names};
 use crate::domain::secret::SecretValue;
 use crate::domain::validate::{self, CredentialProblem, Violation};
 use crate::fleet::Fleet;
@@ -58,7 +58,7 @@ impl Scene {
     pub async fn look<C: Cluster, F: Fleet>(
         context: &Context<C, F>,
         key: &Key,
-        credential: Credential,
+        credential: &Credential,
     ) -> Result<Self, ClusterError> {
         let spec = &credential.spec;
         let uid = credential.metadata.uid.clone().unwrap_or_default();
@@ -74,11 +74,15 @@ impl Scene {
         context.refer(&User::Credential(key.clone()), referred);
 
         let mut sources = Sources::default();
-        let mut withheld = None;
+        let mut first = None;
         for name in &named.secrets {
             let data = context.cluster.secret(&beside(name)).await?;
-            withheld = withheld.or_else(|| current::withheld(name, data.as_ref()));
-            sources.secrets.insert(name.clone(), data.map(|data| data.values));
+            sources
+                .secrets
+                .insert(name.clone(), data.as_ref().map(|data| data.values.clone()));
+            if validate::secret_name(spec) == Some(name) {
+                first = data;
+            }
         }
         for name in &named.config_maps {
             let data = context.cluster.config_map(&beside(name)).await?;
@@ -90,12 +94,14 @@ impl Scene {
         }
         let issued = context.cluster.held(&issued_key).await?;
         let pending = context.cluster.held(&pending_key).await?;
-        let obstacle = obstacle(spec, &uid, [(&issued_key, &issued), (&pending_key, &pending)]).or(withheld);
+        let obstacle = obstacle(spec, &uid, [(&issued_key, &issued), (&pending_key, &pending)]);
         let issued = issued.filter(|held| held.owner.as_deref() == Some(uid.as_str()));
         let pending = pending.filter(|held| held.owner.as_deref() == Some(uid.as_str()));
-        let record = issued.as_ref().and_then(read_record);
+        let record = issued.as_ref().and_then(current::record_of);
         let attempt = pending.as_ref().and_then(read_attempt);
-        let current = current::read(context, key, &credential).await?;
+        let now = (context.settings.clock)();
+        let in_use = issued.as_ref().and_then(|held| current::of_issued(spec, held, now));
+        let current = in_use.unwrap_or_else(|| current::of_named(credential, first.as_ref(), now));
         // The value itself may be what authorises its replacement.
         let own = Authority {
             allowed_hosts: spec.allowed_hosts.clone(),
@@ -116,7 +122,7 @@ impl Scene {
             attempt,
             obstacle,
             current,
-            credential,
+            credential: credential.clone(),
         })
     }
 
@@ -172,12 +178,7 @@ impl Scene {
     }
 }
 
-/// What of the value's record is written beside it. A record of a format that we do not know is as good as none.
-fn read_record(issued: &Held) -> Option<Record> {
-    let record: Record = serde_json::from_str(issued.annotations.get(record::ANNOTATION)?).ok()?;
-    (record.format <= record::FORMAT).then_some(record)
-}
-
+/// The attempt in a pending Secret. One of a format that we do not know is as good as none.
 pub fn read_attempt(pending: &Held) -> Option<Attempt> {
     let attempt: Attempt = serde_json::from_str(pending.values.get(ATTEMPT)?.expose()).ok()?;
     (attempt.format <= crate::domain::rotation::attempt::FORMAT).then_some(attempt)

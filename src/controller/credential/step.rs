@@ -18,6 +18,7 @@ use crate::fleet::Fleet;
 use crate::provider;
 
 use super::scene::{ATTEMPT, PREVIOUS, Scene};
+use super::withdraw::is_guarded;
 
 mod act;
 mod retire;
@@ -159,7 +160,7 @@ async fn publish<C: Cluster, F: Fleet>(context: &Context<C, F>, scene: &mut Scen
     // One that could not be revoked in time had to give way.
     let replaced = scene.record.as_ref().and_then(|record| record.previous.as_ref());
     if let Some(gone) = replaced.filter(|_| scene.policy.revokes) {
-        let name = gone.id.clone().unwrap_or_else(|| format!("revision {}", gone.revision));
+        let name = named(gone.id.as_deref(), gone.revision);
         let note = format!("`{name}` is alive at the provider and used by nobody: it could not be revoked in time");
         notices.push(notice(scene, true, "Orphaned", "Rotate", note));
     }
@@ -398,6 +399,24 @@ fn may_orphan(class: Class) -> bool {
     class == Class::Added
 }
 
+/// Most characters of a provider's name for a value in a message.
+const CALLED_MAX: usize = 200;
+
+/// What the provider calls a value, as it may be repeated: it can be anything, and a terminal or a log must not obey it.
+pub fn called(id: &str) -> String {
+    let mut characters = id.escape_debug();
+    let mut escaped: String = characters.by_ref().take(CALLED_MAX).collect();
+    if characters.next().is_some() {
+        escaped.push('…');
+    }
+    escaped
+}
+
+/// The same, or its revision where the provider has no name for it.
+pub fn named(id: Option<&str>, revision: i64) -> String {
+    id.map_or_else(|| format!("revision {revision}"), called)
+}
+
 /// Why an attempt was given up, in a sentence.
 fn told(why: Abandoned) -> &'static str {
     match why {
@@ -423,8 +442,7 @@ impl<C: Cluster, F: Fleet> Context<C, F> {
 
     /// Makes sure that the Credential is not gone before what we have made is revoked.
     async fn ensure_finalizer(&self, scene: &Scene) -> Result<(), ClusterError> {
-        let finalizers = scene.credential.metadata.finalizers.iter().flatten();
-        if finalizers.into_iter().any(|name| name == crate::api::FINALIZER_REVOKE) {
+        if is_guarded(&scene.credential) {
             return Ok(());
         }
         self.cluster.set_finalizer(&scene.key, &scene.credential, true).await

@@ -9,15 +9,16 @@ use jiff::SignedDuration;
 
 use crate::api::FINALIZER_REVOKE;
 use crate::api::credential::Credential;
-use crate::cluster::{Cluster, Notice, Regarding};
+use crate::cluster::{Cluster, ClusterError, Notice, Regarding};
 use crate::controller::{Context, ReconcileError};
 use crate::domain::key::Key;
 use crate::domain::rotation::Phase;
 use crate::fleet::Fleet;
 use crate::provider::IssueError;
 
+use super::report;
 use super::scene::{PREVIOUS, Scene};
-use super::step::of_record;
+use super::step::{called, named, of_record};
 
 /// For how long a provider that does not answer is tried.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
@@ -32,14 +33,21 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
     key: Key,
     credential: Credential,
 ) -> Result<Option<Duration>, ReconcileError> {
-    let finalizers = credential.metadata.finalizers.iter().flatten();
-    if !finalizers.into_iter().any(|name| name == FINALIZER_REVOKE) {
+    if !is_guarded(&credential) {
         return Ok(None);
     }
     let deleted = credential.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-    let scene = Scene::look(context, &key, credential).await?;
     let now = (context.settings.clock)();
     let late = deleted.is_none_or(|deleted| now.duration_since(deleted) > PATIENCE);
+    let scene = match Scene::look(context, &key, &credential).await {
+        Err(error @ ClusterError::Forbidden { .. }) if late => {
+            let note = format!("what was issued may be left alive at the provider: {error}; revoke it there");
+            context.cluster.publish(orphaned(&key, &credential, note)).await;
+            context.cluster.set_finalizer(&key, &credential, false).await?;
+            return Ok(None);
+        }
+        scene => report::readable(context, &key, &credential, scene).await?,
+    };
     let hands_off = scene.credential.spec.suspend == Some(true);
     // A spec that cannot be read any more, or hands off: nothing to revoke with, or nothing that may be done.
     let (left, asked) = if hands_off || scene.obstacle.is_some() {
@@ -54,23 +62,30 @@ pub(super) async fn reconcile<C: Cluster, F: Fleet>(
     }
     for (name, why) in left {
         let note = format!("`{name}` is left alive at the provider: {why}; revoke it there");
-        context
-            .cluster
-            .publish(Notice {
-                regarding: Regarding {
-                    kind: "Credential",
-                    key: key.clone(),
-                    uid: scene.uid.clone(),
-                },
-                warning: true,
-                reason: "Orphaned",
-                action: "Revoke",
-                note,
-            })
-            .await;
+        context.cluster.publish(orphaned(&key, &credential, note)).await;
     }
-    context.cluster.set_finalizer(&key, &scene.credential, false).await?;
+    context.cluster.set_finalizer(&key, &credential, false).await?;
     Ok(None)
+}
+
+/// Whether the Credential stays until what it issued is revoked.
+pub(super) fn is_guarded(credential: &Credential) -> bool {
+    let mut finalizers = credential.metadata.finalizers.iter().flatten();
+    finalizers.any(|name| name == FINALIZER_REVOKE)
+}
+
+fn orphaned(key: &Key, credential: &Credential, note: String) -> Notice {
+    Notice {
+        regarding: Regarding {
+            kind: "Credential",
+            key: key.clone(),
+            uid: credential.metadata.uid.clone().unwrap_or_default(),
+        },
+        warning: true,
+        reason: "Orphaned",
+        action: "Revoke",
+        note,
+    }
 }
 
 /// Revokes all that is known; what could not be, by id or attempt, and why, and for how long a provider wants to be left
@@ -100,7 +115,7 @@ async fn revoke_all<C: Cluster, F: Fleet>(
             .is_some_and(|record| record.revision >= attempt.revision);
         match &attempt.minted {
             Some(minted) if !published => {
-                let name = minted.id.clone().unwrap_or_else(|| attempt.id.clone());
+                let name = called(minted.id.as_deref().unwrap_or(&attempt.id));
                 let value = minted.values.get("value");
                 note(
                     name,
@@ -110,7 +125,7 @@ async fn revoke_all<C: Cluster, F: Fleet>(
             None if attempt.sends > 0 && attempt.phase == Phase::Intent => match context.providers.find(&order).await {
                 Ok(Some(ids)) => {
                     for id in ids {
-                        note(id.clone(), context.providers.revoke(&order, None, Some(&id)).await);
+                        note(called(&id), context.providers.revoke(&order, None, Some(&id)).await);
                     }
                 }
                 Ok(None) => note(
@@ -131,10 +146,7 @@ async fn revoke_all<C: Cluster, F: Fleet>(
     let order = scene.order(&made, now);
     let value = |key: &str| scene.issued.as_ref().and_then(|issued| issued.values.get(key));
     if let Some(previous) = &record.previous {
-        let name = previous
-            .id
-            .clone()
-            .unwrap_or_else(|| format!("revision {}", previous.revision));
+        let name = named(previous.id.as_deref(), previous.revision);
         let previous_value = value(&format!("{PREVIOUS}value"));
         let done = context
             .providers
@@ -142,10 +154,7 @@ async fn revoke_all<C: Cluster, F: Fleet>(
             .await;
         note(name, done);
     }
-    let name = record
-        .id
-        .clone()
-        .unwrap_or_else(|| format!("revision {}", record.revision));
+    let name = named(record.id.as_deref(), record.revision);
     note(
         name,
         context
@@ -161,12 +170,9 @@ fn everything(scene: &Scene) -> Vec<(String, String)> {
     let why = "the Credential is suspended or cannot be used as it stands".to_owned();
     let record = scene.record.iter();
     let names = record.flat_map(|record| {
-        let current = record
-            .id
-            .clone()
-            .unwrap_or_else(|| format!("revision {}", record.revision));
+        let current = named(record.id.as_deref(), record.revision);
         let previous = record.previous.as_ref();
-        let previous = previous.map(|it| it.id.clone().unwrap_or_else(|| format!("revision {}", it.revision)));
+        let previous = previous.map(|it| named(it.id.as_deref(), it.revision));
         previous.into_iter().chain([current])
     });
     names.map(|name| (name, why.clone())).collect()

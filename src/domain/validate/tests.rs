@@ -435,7 +435,7 @@ fn a_credential_without_a_value_is_accepted_and_told_apart() {
         [
             "CredentialNotFound false there is no Credential `gone` in this namespace; create it or name another",
             "CredentialNotReady false Credential `empty`: `spec.bearer.secretRef`: there is no Secret `token` in this \
-             namespace; create it or name another",
+             namespace that may be named here; create it or name another",
             "CredentialNotReady true Credential `broken`: `spec.apiKey.secretRef`: Secret `token` has no key `key`; add it \
              or name another",
         ]
@@ -456,7 +456,7 @@ fn a_ca_reference_must_lead_to_certificates() {
     for (references, expected) in [
         (
             References::default(),
-            "RefNotFound false `spec.tls.caRef`: there is no Secret `ca` in this namespace; create it or name another",
+            "RefNotFound false `spec.tls.caRef`: there is no Secret `ca` in this namespace that may be named here; create it or name another",
         ),
         (
             References {

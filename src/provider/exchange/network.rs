@@ -121,10 +121,11 @@ impl Network {
         let body = match read {
             Ok(body) => body,
             Err(why) if head.status.is_success() => {
-                return Err(ExchangeError::Unreadable(format!(
-                    "`{host}` answered {}, and the body {why}",
-                    head.status.as_u16()
-                )));
+                let what = format!("`{host}` answered {}, and the body {why}", head.status.as_u16());
+                return Err(match why {
+                    Unreadable::Long | Unreadable::Binary => ExchangeError::Unreadable(what),
+                    Unreadable::Broken | Unreadable::Late(_) => ExchangeError::Lost(what),
+                });
             }
             Err(_) => SecretValue::new(""),
         };

@@ -57,7 +57,14 @@ struct Count {
     terms: usize,
     doubling: usize,
     recursions: usize,
+    /// What writes a value as text: quotes and backslashes double each time.
+    texts: usize,
 }
+
+/// Most bytes that a filter may make of an answer.
+const MEMORY: usize = 256 << 20;
+/// Bytes that a value takes, which may be one character of the answer.
+const VALUE: usize = 64;
 
 /// Whether `text` is accepted; else what it must be.
 pub fn check(text: &str) -> Result<(), String> {
@@ -74,6 +81,22 @@ pub fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the accepted filter `text` stays within [`MEMORY`] on an answer of that many bytes and levels. Few answers are
+/// so large and few filters so greedy that it does not; together they could take all that there is.
+pub fn fits(text: &str, bytes: usize, levels: usize) -> bool {
+    let mut count = Count::default();
+    let term = jaq_core::load::parse(text, |parser| parser.term());
+    let counted = term.is_some_and(|term| count.term(&term).is_ok());
+    let doublings = u32::try_from(count.doubling + count.texts).unwrap_or(u32::MAX);
+    // `..` visits what is at the bottom once, and has it in each of its outputs above.
+    let levels = if count.recursions > 0 { levels.max(1) } else { 1 };
+    let made = 1usize.checked_shl(doublings).and_then(|made| {
+        let made = made.checked_mul(levels)?.checked_mul(bytes)?;
+        made.checked_mul(VALUE)
+    });
+    counted && made.is_some_and(|made| made <= MEMORY)
+}
+
 impl Count {
     fn term(&mut self, term: &Term<&str>) -> Result<Outputs, String> {
         self.terms += 1;
@@ -87,6 +110,7 @@ impl Count {
                 for part in parts {
                     if let StrPart::Term(term) = part {
                         self.doubling += 1;
+                        self.texts += 1;
                         self.one(term)?;
                     }
                 }
@@ -170,7 +194,10 @@ impl Count {
 
     fn call(&mut self, name: &str, arguments: &[Term<&str>]) -> Result<Outputs, String> {
         match arguments {
-            [] if PLAIN.contains(&name) || SELECTING.contains(&name) => Ok(One),
+            [] if PLAIN.contains(&name) || SELECTING.contains(&name) => {
+                self.texts += usize::from(name == "tostring");
+                Ok(One)
+            }
             [argument] if COMPARING.contains(&name) || ["select", "any", "all"].contains(&name) => {
                 self.one(argument).map(|()| One)
             }

@@ -30,7 +30,7 @@ impl Found {
     pub fn id(&self) -> Option<String> {
         match self {
             Self::Text(text) if (1..=ID_MAX).contains(&text.expose().len()) => Some(text.expose().to_owned()),
-            Self::Whole(number) => Some(number.clone()),
+            Self::Whole(number) if number.len() <= ID_MAX => Some(number.clone()),
             _ => None,
         }
     }

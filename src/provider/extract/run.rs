@@ -4,8 +4,8 @@ use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, ValT, Vars, data, unwrap_valr};
 use jaq_json::{Num, Val};
 
-use super::Around;
 use super::found::{Found, Given};
+use super::{Around, allowed};
 use crate::domain::secret::SecretValue;
 
 type Data = data::JustLut<Val>;
@@ -58,11 +58,15 @@ fn compile(text: &str) -> Option<Filter> {
 pub fn all(texts: &[String], answer: &SecretValue, around: &Around, most: usize) -> Option<Vec<Option<Given>>> {
     // serde_json bounds the nesting, and knows JSON alone.
     let input: serde_json::Value = serde_json::from_str(answer.expose()).ok()?;
+    let levels = levels(&input);
     let input = value(&input)?;
     let now = value(&serde_json::json!(around.now.as_second()))?;
     let attempt = serde_json::json!({ "id": around.attempt_id });
     let attempt = value(&attempt)?;
     let each = texts.iter().map(|text| {
+        if !allowed::fits(text, answer.expose().len(), levels) {
+            return None;
+        }
         let filter = compile(text)?;
         let variables = Vars::new([now.clone(), attempt.clone()]);
         let context = Ctx::<Data>::new(&filter.lut, variables);
@@ -70,6 +74,16 @@ pub fn all(texts: &[String], answer: &SecretValue, around: &Around, most: usize)
         outputs.map(|output| Some(found(&output.ok()?))).collect()
     });
     Some(each.collect())
+}
+
+/// How deep it is nested: 1 for what holds nothing.
+fn levels(json: &serde_json::Value) -> usize {
+    let inner = match json {
+        serde_json::Value::Array(items) => items.iter().map(levels).max(),
+        serde_json::Value::Object(fields) => fields.values().map(levels).max(),
+        _ => None,
+    };
+    1 + inner.unwrap_or(0)
 }
 
 fn value(json: &serde_json::Value) -> Option<Val> {

@@ -277,6 +277,26 @@ async fn the_worst_filter_that_is_accepted_ends() {
     assert_eq!(value(text, &answer).await.unwrap(), (4097 * 16).to_string());
 }
 
+#[tokio::test]
+async fn a_filter_that_would_make_too_much_of_an_answer_is_not_run() {
+    let quotes = format!("\"{}\"", "\\\\".repeat(60_000));
+    let nested = format!("{}\"{}\"{}", "[".repeat(100), "a".repeat(200_000), "]".repeat(100));
+    for (text, answer) in [
+        (["[.] | tostring"; 12].join(" | "), &quotes),
+        ("[.. | tostring | split(\"\")] | length | tostring".to_owned(), &nested),
+    ] {
+        assert_eq!(check(&extract(&text, None, None)), [], "{text}");
+        let error = value(&text, answer).await.unwrap_err();
+        assert!(error.contains("256 MiB"), "{text}: {error}");
+        assert!(
+            !value(&text, "\"a\"")
+                .await
+                .is_err_and(|error| error.contains("256 MiB")),
+            "{text}"
+        );
+    }
+}
+
 mod properties {
     use proptest::prelude::*;
 

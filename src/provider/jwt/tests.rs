@@ -159,7 +159,7 @@ fn sources_that_cannot_be_used_are_named() {
         (
             refusal(&absent),
             "SecretNotFound",
-            "`spec.jwt.keyRef`: there is no Secret `signing` in this namespace; create it or name another".to_owned(),
+            "`spec.jwt.keyRef`: there is no Secret `signing` in this namespace that may be named here; create it or name another".to_owned(),
         ),
         (
             refusal(&other_key),

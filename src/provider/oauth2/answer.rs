@@ -182,12 +182,15 @@ impl Reading<'_> {
         }
     }
 
-    /// A success that does not read like one: an error page of something in between, perhaps gone with the next try.
+    /// A success that does not read like one: an error page of something in between, perhaps gone with the next try, or
+    /// the page of a person's login.
     fn unintelligible(&self, what: &str) -> IssueError {
         let message = format!("gave an answer that {what}; check that the URL is that of a token endpoint");
         match self.grant {
             Grant::RefreshToken => self.lost(&message),
-            _ => self.later(&message),
+            _ => IssueError::Unusable {
+                message: self.says(&message),
+            },
         }
     }
 

@@ -4,8 +4,8 @@ use url::{Host, Url};
 
 use super::{IssueError, invalid};
 
-/// A URL that secrets may be sent to: `https`, or `http` on loopback; without user name, password and fragment
-/// (RFC 6749, 3.2).
+/// A URL that secrets may be sent to: `https`, or `http` within the machine and the cluster, where TLS is often somebody
+/// else's business; without user name, password and fragment (RFC 6749, 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The URL.
@@ -18,9 +18,11 @@ impl Endpoint {
     /// The endpoint that `text` names, or what it must be.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "must be a URL")?;
-        let secure = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
+        let secure = url.scheme() == "https" || url.scheme() == "http" && is_near(&url);
         if !secure {
-            return Err("must be an https URL (or an http one on loopback), because secrets are sent to it");
+            return Err(
+                "must be an https URL (or an http one of localhost or a Service of the cluster), because secrets are sent to it",
+            );
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("must not have a user name or password");
@@ -45,13 +47,19 @@ pub fn named(field: &str, text: &str) -> Result<Endpoint, IssueError> {
     Endpoint::parse(text).map_err(|must| invalid(field, must))
 }
 
-fn is_loopback(url: &Url) -> bool {
+fn is_near(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost") || is_service(name),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// `<name>.<namespace>.svc`, as the schema has it.
+fn is_service(name: &str) -> bool {
+    let service = name.strip_suffix(".svc.cluster.local").or(name.strip_suffix(".svc"));
+    service.is_some_and(|service| service.contains('.'))
 }
 
 #[cfg(test)]
@@ -67,6 +75,8 @@ mod tests {
             "http://[::1]/token",
             "http://localhost/token",
             "http://idp.localhost/token",
+            "http://keycloak.auth.svc:8080/token",
+            "http://keycloak.auth.svc.cluster.local/token",
         ] {
             let endpoint = Endpoint::parse(good).unwrap();
             assert_eq!(endpoint.text, good);
@@ -77,6 +87,10 @@ mod tests {
             ("http://a.example/token", "https"),
             ("http://127.0.0.1.example/token", "https"),
             ("http://notlocalhost/token", "https"),
+            ("http://auth.svc/token", "https"),
+            ("http://svc.cluster.local/token", "https"),
+            ("http://a.b.svc.example/token", "https"),
+            ("http://a.bsvc/token", "https"),
             ("ftp://localhost/token", "https"),
             ("file:///etc/passwd", "https"),
             ("https://user@a.example/token", "user name"),

@@ -5,7 +5,7 @@ use crate::api::condition::reason;
 use crate::api::credential::{SecretKeyRef, SecretNameRef};
 use crate::api::integration::{CaRef, CaRefKind};
 use crate::domain::secret::SecretValue;
-use crate::domain::validate::Values;
+use crate::domain::validate::{Values, absent};
 use crate::provider::Sources;
 
 /// Most bytes of a secret or a token.
@@ -82,9 +82,7 @@ impl<'a> Source<'a> {
                     CaRefKind::Secret => reason::SECRET_NOT_FOUND,
                     CaRefKind::ConfigMap => reason::REF_NOT_FOUND,
                 },
-                message: format!(
-                    "`{field}`: there is no {kind:?} `{name}` in this namespace; create it or name another"
-                ),
+                message: format!("`{field}`: {}", absent(kind, name)),
             })?;
         let value = values.get(key).ok_or_else(|| IssueError::Refused {
             reason: reason::KEY_MISSING,

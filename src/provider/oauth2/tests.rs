@@ -278,10 +278,11 @@ async fn what_did_not_leave_is_told_from_what_was_lost() {
     type Expected = fn(&IssueError) -> bool;
     let not_sent: Expected = |error| matches!(error, IssueError::NotSent { .. });
     let lost: Expected = |error| matches!(error, IssueError::Lost { .. });
+    let unusable: Expected = |error| matches!(error, IssueError::Unusable { .. });
     for (failure, expected) in [
         (ExchangeError::NotSent("no route".to_owned()), not_sent),
         (ExchangeError::Lost("no answer".to_owned()), lost),
-        (ExchangeError::Unreadable("no text".to_owned()), lost),
+        (ExchangeError::Unreadable("no text".to_owned()), unusable),
     ] {
         let exchange = Scripted::of([Err(failure.clone())]);
         let error = issued(&exchange, &plain(), &secret(&[("k", "x")])).await.unwrap_err();

@@ -78,6 +78,12 @@ pub fn outcome(
                 message: format!("step `{step}` did not reach `{host}`: {what}"),
             });
         }
+        // What made no key may be asked again.
+        Err(ExchangeError::Unreadable(what)) if given.step == Step::Create => {
+            return Err(IssueError::Unusable {
+                message: format!("step `{step}` has no answer of `{host}` that can be read: {what}"),
+            });
+        }
         Err(ExchangeError::Lost(what) | ExchangeError::Unreadable(what)) => {
             return Err(IssueError::Lost {
                 message: format!("step `{step}` has no answer of `{host}`: {what}"),

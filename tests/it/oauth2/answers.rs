@@ -118,22 +118,33 @@ async fn a_body_that_cannot_be_read_is_told_by_the_status_before_it() {
         let head = format!("HTTP/1.1 {status} X\r\n");
         Answer::Close([head.as_bytes(), rest].concat())
     };
-    for (what, rest) in [
-        ("no text", &b"content-length: 2\r\n\r\n\xff\xfe"[..]),
+    for (what, acted, rest) in [
+        ("no text", true, &b"content-length: 2\r\n\r\n\xff\xfe"[..]),
         (
             "gzip",
+            true,
             b"content-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\x00",
         ),
-        ("broken off", b"content-length: 20\r\n\r\n{\"access_token"),
+        ("broken off", false, b"content-length: 20\r\n\r\n{\"access_token"),
         (
             "a broken chunk",
+            false,
             b"transfer-encoding: chunked\r\n\r\n5\r\nhush!\r\nzz\r\n",
         ),
-        ("no last chunk", b"transfer-encoding: chunked\r\n\r\n5\r\nhush!\r\n"),
+        (
+            "no last chunk",
+            false,
+            b"transfer-encoding: chunked\r\n\r\n5\r\nhush!\r\n",
+        ),
     ] {
         let peer = Peer::plain(answer("200", rest)).await;
         let error = ask(&network(), &peer).await.unwrap_err();
-        assert!(matches!(error, ExchangeError::Unreadable(_)), "{what}: {error:?}");
+        let told = if acted {
+            matches!(error, ExchangeError::Unreadable(_))
+        } else {
+            matches!(error, ExchangeError::Lost(_))
+        };
+        assert!(told, "{what}: {error:?}");
         for status in ["400", "503", "302"] {
             let peer = Peer::plain(answer(status, rest)).await;
             let read = ask(&network(), &peer).await.unwrap();
@@ -187,7 +198,6 @@ async fn whatever_is_slow_ends_with_the_deadline() {
     type Expected = fn(&ExchangeError) -> bool;
     let network = network().with_deadline(Duration::from_millis(400));
     let lost = |error: &ExchangeError| matches!(error, ExchangeError::Lost(_));
-    let unreadable = |error: &ExchangeError| matches!(error, ExchangeError::Unreadable(_));
     let ok = || b"HTTP/1.1 200 OK\r\n".to_vec();
     for (what, answer, expected) in [
         ("silence", Answer::Hold(Vec::new()), lost as Expected),
@@ -201,12 +211,12 @@ async fn whatever_is_slow_ends_with_the_deadline() {
         (
             "a slow body",
             Answer::Trickle([ok(), b"\r\n".to_vec()].concat(), b'x'),
-            unreadable,
+            lost,
         ),
         (
             "half a body",
             Answer::Hold([ok(), b"content-length: 5\r\n\r\nab".to_vec()].concat()),
-            unreadable,
+            lost,
         ),
     ] {
         let peer = Peer::plain(answer).await;
@@ -265,22 +275,27 @@ async fn a_hostile_token_endpoint_gives_no_token_and_gets_no_second_try() {
             "a page",
             Answer::of("200 OK\r\ncontent-type: text/html", b"<html>"),
             "lost",
-            "later",
+            "unusable",
         ),
         (
             "a token as a page",
             Answer::of("200 OK\r\ncontent-type: text/html", token),
             "lost",
-            "later",
+            "unusable",
         ),
-        ("binary", Answer::of(json, &[0xff; 64]), "lost", "lost"),
-        ("an array", Answer::of(json, b"[\"abc\", \"Bearer\"]"), "lost", "later"),
-        ("deep", Answer::of(json, &vec![b'['; 100_000]), "lost", "later"),
+        ("binary", Answer::of(json, &[0xff; 64]), "lost", "unusable"),
+        (
+            "an array",
+            Answer::of(json, b"[\"abc\", \"Bearer\"]"),
+            "lost",
+            "unusable",
+        ),
+        ("deep", Answer::of(json, &vec![b'['; 100_000]), "lost", "unusable"),
         (
             "deep within",
             Answer::of(json, &b"{\"a\":".repeat(20_000)),
             "lost",
-            "later",
+            "unusable",
         ),
         ("a redirect", Answer::of(&redirect, b""), "refused", "refused"),
         ("no answer", Answer::Close(Vec::new()), "lost", "lost"),
@@ -304,6 +319,7 @@ async fn a_hostile_token_endpoint_gives_no_token_and_gets_no_second_try() {
             let got = match &error {
                 IssueError::NotSent { .. } => "not sent",
                 IssueError::Lost { .. } => "lost",
+                IssueError::Unusable { .. } => "unusable",
                 IssueError::Later { .. } => "later",
                 IssueError::Refused { .. } => "refused",
                 IssueError::Reauthorize { .. } => "reauthorize",

@@ -1,13 +1,12 @@
 //! What is issued: Secrets of ours, in memory and in the state directory.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Shared, Store, lock};
 use crate::cluster::files::FilesError;
 use crate::cluster::files::manifest::Values;
 use crate::cluster::files::state;
-use crate::cluster::{Change, ClusterError, Data, Held, Keep, OURS_ALONE};
+use crate::cluster::{Change, ClusterError, Held, Keep};
 use crate::domain::key::Key;
 
 impl Store {
@@ -108,14 +107,6 @@ fn stored(held: Held, key: &Key, version: u64) -> Held {
         uid: format!("issued-{key}"),
         version: version.to_string(),
         ..held
-    }
-}
-
-pub(super) fn data(held: Held) -> Data {
-    Data {
-        version: held.version,
-        values: BTreeMap::new(),
-        withheld: Some(OURS_ALONE),
     }
 }
 

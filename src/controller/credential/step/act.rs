@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout};
 
-use super::{Taken, backoff, done, may_orphan, notice, rotate, save, words_of_loss};
+use super::{Taken, backoff, called, done, may_orphan, notice, rotate, save, words_of_loss};
 use crate::api::condition::reason;
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, Notice};
 use crate::controller::credential::scene::Scene;
 use crate::controller::{Context, ReconcileError, lock};
 use crate::domain::rotation::next::{call, ends, refused_until};
 use crate::domain::rotation::{Attempt, Class, Failed, Minted, Phase};
+use crate::domain::validate;
 use crate::fleet::Fleet;
 use crate::provider::steps::Trial;
 use crate::provider::{self, IssueError, WAIT_MAX};
@@ -22,6 +23,9 @@ use crate::telemetry::controller_metrics;
 const FRESH: Duration = Duration::from_secs(3);
 /// For how long a value that was just made is tried to be saved.
 const SAVING: Duration = Duration::from_secs(60);
+/// So many answers in a row that cannot be used are not an error page that passes.
+const PATIENCE: u32 = 3;
+
 /// ACT: that the provider is asked is written down first, and its answer is saved before anything else is done with it.
 pub(super) async fn act<C: Cluster, F: Fleet>(
     context: &Context<C, F>,
@@ -101,27 +105,105 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
             message: "the provider did not answer in time".into(),
         })
     });
-    // What came with a value that replaces itself authorises the next one, and did not expire with it.
-    let chained = scene.policy.class == Class::Chained;
-    let mut taken = match issued {
-        Ok(minted) => match expired(&minted, (context.settings.clock)()).filter(|_| !chained) {
-            Some(error) => failed(context, scene, attempt, before, error).await?,
-            None => keep(context, scene, attempt, minted).await?,
+    let issued = match issued {
+        Ok(minted) => match useless(scene, &minted, (context.settings.clock)()) {
+            Some(error) => Err((error, Some(minted))),
+            None => Ok(minted),
         },
-        Err(error) => failed(context, scene, attempt, before, error).await?,
+        Err(error) => Err((error, None)),
+    };
+    let mut taken = match issued {
+        Ok(minted) => keep(context, scene, attempt, minted).await?,
+        Err((error, minted)) => {
+            if matches!(error, IssueError::Unusable { .. }) && may_orphan(scene.policy.class) {
+                let (left, settled) = take_back(context, scene, &attempt, minted.as_ref()).await;
+                notices.extend(left);
+                if settled {
+                    attempt.sends -= 1;
+                    attempt.sent = before.filter(|_| attempt.sends > 0);
+                }
+            }
+            failed(context, scene, attempt, before, error).await?
+        }
     };
     taken.notices.splice(..0, notices);
     Ok(taken)
 }
 
-/// A value that cannot be used any more when it comes is none; to ask again at once would bring the same.
-fn expired(minted: &Minted, now: Timestamp) -> Option<IssueError> {
-    let end = minted.not_after?;
-    (ends(end) <= now).then(|| IssueError::Later {
-        after: None,
-        message: "the value that the provider gave had already expired; look at the provider's clock and lifetime"
-            .into(),
+/// Why a value that came is none: to ask again at once would bring the same. It never takes the place of one that works.
+fn useless(scene: &Scene, minted: &Minted, now: Timestamp) -> Option<IssueError> {
+    // What came with a value that replaces itself authorises the next one, and the one before it is used up.
+    if scene.policy.class == Class::Chained {
+        return None;
+    }
+    if minted.not_after.is_some_and(|end| ends(end) <= now) {
+        let message = "the value that the provider gave had already expired; look at the provider's clock and lifetime";
+        return Some(match scene.policy.class {
+            Class::Free => IssueError::Later {
+                after: None,
+                message: message.into(),
+            },
+            _ => IssueError::Unusable {
+                message: message.into(),
+            },
+        });
+    }
+    let problem = validate::issued(&scene.credential.spec, &minted.values).err()?;
+    Some(IssueError::Unusable {
+        message: problem.to_string(),
     })
+}
+
+/// Takes what was made and cannot be used away again: `minted`, as far as it is known, else what can be found. What is left
+/// is told of. Says as well whether that is all of it, so that nobody needs to look for it before the next call.
+async fn take_back<C: Cluster, F: Fleet>(
+    context: &Context<C, F>,
+    scene: &Scene,
+    attempt: &Attempt,
+    minted: Option<&Minted>,
+) -> (Vec<Notice>, bool) {
+    let order = scene.order(attempt, (context.settings.clock)());
+    if let Some(minted) = minted.filter(|_| scene.policy.revokes) {
+        let name = called(minted.id.as_deref().unwrap_or(&attempt.id));
+        let value = minted.values.get("value");
+        let revoked = context.providers.revoke(&order, value, minted.id.as_deref()).await;
+        let left = revoked.err().map(|error| {
+            let note =
+                format!("`{name}` is alive at the provider and used by nobody, and could not be revoked: {error}");
+            notice(scene, true, "Orphaned", "Rotate", note)
+        });
+        return (left.into_iter().collect(), true);
+    }
+    // A provider that knows the attempt gives the same again once the filter is right.
+    let mut left = Vec::new();
+    if provider::is_idempotent(&scene.credential.spec) {
+        return (left, false);
+    }
+    match context.providers.find(&order).await {
+        // A provider may list it only later.
+        Ok(Some(ids)) => {
+            for id in ids {
+                if let Err(error) = context.providers.revoke(&order, None, Some(&id)).await {
+                    let note = format!(
+                        "`{}` is alive at the provider and used by nobody, and could not be revoked: {error}",
+                        called(&id)
+                    );
+                    left.push(notice(scene, true, "Orphaned", "Rotate", note));
+                }
+            }
+            (left, false)
+        }
+        Ok(None) => {
+            let note = format!(
+                "a value of attempt {} is alive at the provider and used by nobody, because it could not be taken out of \
+                 the answer; look for it there, or give `rotation.steps.find`",
+                attempt.id
+            );
+            left.push(notice(scene, true, "OrphanPossible", "Rotate", note));
+            (left, true)
+        }
+        Err(_) => (left, false),
+    }
 }
 
 /// The request for a rotation that this attempt carries out as well.
@@ -184,7 +266,7 @@ async fn give_back<C: Cluster, F: Fleet>(
     if !scene.policy.revokes {
         return done();
     }
-    let name = minted.id.as_deref().unwrap_or(&attempt.id);
+    let name = called(minted.id.as_deref().unwrap_or(&attempt.id));
     match is_of_use(context, scene, attempt, minted).await {
         Some(true) => return done(),
         Some(false) => {}
@@ -277,6 +359,18 @@ pub(super) async fn test<C: Cluster, F: Fleet>(
     }
 }
 
+/// So many answers in a row that cannot be used are for good.
+fn patience(scene: &Scene) -> u32 {
+    let spec = &scene.credential.spec;
+    let finds = || spec.steps().is_some_and(|steps| steps.find.is_some()) || provider::is_idempotent(spec);
+    match scene.policy.class {
+        // Each of them may be alive at the provider and used by nobody.
+        Class::Added if !finds() => 1,
+        Class::Chained => u32::MAX,
+        Class::Free | Class::Ours | Class::Added | Class::Replaced => PATIENCE,
+    }
+}
+
 /// Writes down what went wrong, and when it is tried again. `sent` is when the provider was asked before this time.
 async fn failed<C: Cluster, F: Fleet>(
     context: &Context<C, F>,
@@ -294,8 +388,11 @@ async fn failed<C: Cluster, F: Fleet>(
         .filter(|failed| failed.whole.is_none() || failed.whole.as_ref() == whole);
     let times = alike.map_or(0, |failed| failed.times) + 1;
     let intent = attempt.phase == Phase::Intent;
-    // What surely did nothing does not count as a call.
-    if intent && !matches!(error, IssueError::Lost { .. }) {
+    let free = scene.policy.class == Class::Free;
+    let made = matches!(error, IssueError::Unusable { .. }) && !free;
+    // What surely did nothing does not count as a call, and a token too many is nothing. What cannot be used was not made
+    // again if it is taken away already.
+    if intent && !made && !matches!(error, IssueError::Lost { .. }) {
         attempt.sends = attempt.sends.saturating_sub(1);
         attempt.sent = sent.filter(|_| attempt.sends > 0);
     }
@@ -311,6 +408,7 @@ async fn failed<C: Cluster, F: Fleet>(
     let (reason, permanent): (&str, bool) = match &error {
         IssueError::NotSent { reason, .. } => (*reason, false),
         IssueError::Lost { .. } | IssueError::Later { .. } => ("IssueFailed", false),
+        IssueError::Unusable { .. } => ("IssueFailed", times >= patience(scene)),
         IssueError::Refused { reason, .. } => (*reason, true),
         IssueError::Reauthorize { .. } => ("ReauthorizationRequired", true),
     };
@@ -319,7 +417,9 @@ async fn failed<C: Cluster, F: Fleet>(
         IssueError::Reauthorize { .. } => Timestamp::MAX,
         // A replay that is refused has used the old value up for good.
         IssueError::Refused { .. } if replay => Timestamp::MAX,
-        IssueError::Refused { .. } if intent => refused_until(&scene.policy, scene.record.as_ref(), owed, now),
+        IssueError::Refused { .. } | IssueError::Unusable { .. } if intent && permanent => {
+            refused_until(&scene.policy, scene.record.as_ref(), owed, now)
+        }
         _ => now.checked_add(wait).unwrap_or(Timestamp::MAX),
     };
     if permanent && intent && next < Timestamp::MAX {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{PREVIOUS, Taken, backoff, done, fresh, id_of, may_orphan, notice, rewrite, save, told};
+use super::{PREVIOUS, Taken, backoff, called, done, fresh, id_of, may_orphan, notice, rewrite, save, told};
 use crate::cluster::Cluster;
 use crate::controller::credential::scene::Scene;
 use crate::controller::{Context, ReconcileError};
@@ -127,11 +127,8 @@ pub(super) async fn abandon<C: Cluster, F: Fleet>(
         if attempt.abandoning < GIVEN_UP {
             return failed_to_abandon(context, scene, attempt, error).await;
         }
-        let name = attempt
-            .minted
-            .as_ref()
-            .and_then(|minted| minted.id.as_deref())
-            .unwrap_or(&attempt.id);
+        let name = attempt.minted.as_ref().and_then(|minted| minted.id.as_deref());
+        let name = called(name.unwrap_or(&attempt.id));
         let note =
             format!("`{name}` may be alive at the provider and is used by nobody; it could not be revoked: {error}");
         // Before the write, after which nobody knows of it any more.

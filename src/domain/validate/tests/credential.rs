@@ -191,7 +191,7 @@ fn what_is_missing_is_named() {
             None,
             "SecretNotFound",
             false,
-            "`spec.bearer.secretRef`: there is no Secret `payments` in this namespace; create it or name another",
+            "`spec.bearer.secretRef`: there is no Secret `payments` in this namespace that may be named here; create it or name another",
         ),
         (
             &bearer,

@@ -33,6 +33,7 @@ fn outcome(result: &Result<Token, IssueError>) -> &'static str {
         Ok(_) => "token",
         Err(IssueError::NotSent { .. }) => "not sent",
         Err(IssueError::Lost { .. }) => "lost",
+        Err(IssueError::Unusable { .. }) => "unusable",
         Err(IssueError::Later { .. }) => "later",
         Err(IssueError::Refused { .. }) => "refused",
         Err(IssueError::Reauthorize { .. }) => "reauthorize",
@@ -104,7 +105,7 @@ fn the_code_is_named_and_nothing_else_of_the_answer() {
 #[test]
 fn without_a_code_the_status_decides() {
     for (status, refreshing, other) in [
-        (101, "lost", "later"),
+        (101, "lost", "unusable"),
         (301, "refused", "refused"),
         (302, "refused", "refused"),
         (307, "refused", "refused"),
@@ -182,7 +183,7 @@ fn a_success_that_is_none_is_never_taken_for_one() {
         ),
         (Some("application/json"), r#"{"access_token":"hush","token_type":1}"#),
     ] {
-        expect(&answer(200, content_type, body), "lost", "later");
+        expect(&answer(200, content_type, body), "lost", "unusable");
     }
 }
 

@@ -56,21 +56,8 @@ impl Cluster for Ports {
         let fail = || failed("Secret", key);
         self.world
             .read(fail, |state| {
-                if state.unreadable {
-                    return Err(ClusterError::Forbidden {
-                        verb: "get",
-                        kind: "Secret",
-                        key: key.clone(),
-                    });
-                }
-                let ours = || {
-                    state.seen_held(key).map(|held| Data {
-                        version: held.version,
-                        values: BTreeMap::new(),
-                        withheld: Some(tidegate::cluster::OURS_ALONE),
-                    })
-                };
-                Ok(state.secrets.get(key).cloned().or_else(ours))
+                state.may_read(key)?;
+                Ok(state.secrets.get(key).cloned())
             })
             .await
     }
@@ -79,6 +66,7 @@ impl Cluster for Ports {
         let fail = || failed("Secret", key);
         self.world
             .read(fail, |state| {
+                state.may_read(key)?;
                 let foreign = state.secrets.get(key).map(|data| Held {
                     uid: String::new(),
                     version: data.version.clone(),

@@ -199,6 +199,17 @@ impl World {
         self.state().held.get(key).cloned()
     }
 
+    /// Somebody edits a Secret that a controller made.
+    pub fn edit_held(&self, key: &Key, edit: impl FnOnce(&mut Held)) {
+        let mut state = self.state();
+        state.version += 1;
+        let version = state.version.to_string();
+        let held = state.held.get_mut(key).unwrap();
+        edit(held);
+        held.version = version;
+        state.announce(Change::Secret(key.clone()));
+    }
+
     /// All Secrets that controllers made, by name.
     pub fn all_held(&self) -> BTreeMap<Key, Held> {
         self.state().held.clone()
@@ -341,8 +352,19 @@ impl State {
         Data {
             version: self.version.to_string(),
             values: values.iter().map(value).collect(),
-            withheld: None,
         }
+    }
+
+    /// Whether the controllers may read Secrets.
+    pub(super) fn may_read(&self, key: &Key) -> Result<(), ClusterError> {
+        if !self.unreadable {
+            return Ok(());
+        }
+        Err(ClusterError::Forbidden {
+            verb: "get",
+            kind: "Secret",
+            key: key.clone(),
+        })
     }
 
     /// What is stored under `key` is `before`.
