@@ -81,6 +81,7 @@ pub fn listen(address: SocketAddr) -> Result<Worker, WorkerError> {
         drain: DRAIN,
         localhost_names: true,
         connections: crate::worker::MAX_CONNECTIONS,
+        lanes: 0,
     })
 }
 

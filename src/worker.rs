@@ -18,6 +18,7 @@ use crate::domain::key::Key;
 use crate::domain::plan::Plan;
 use crate::net::policy::AddressPolicy;
 
+use lanes::Lanes;
 use layer::quota::{self, Share};
 pub use serve::MAX_CONNECTIONS;
 use table::Table;
@@ -35,6 +36,7 @@ pub mod grpc;
 pub mod health;
 pub mod hop;
 pub mod kept;
+pub mod lanes;
 pub mod layer;
 pub mod pause;
 pub mod pool;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub localhost_names: bool,
     /// Callers' connections at a time; those beyond wait in the kernel's queue. [`MAX_CONNECTIONS`] but in tests.
     pub connections: usize,
+    /// Threads that serve them, each with a runtime of its own; 0: the runtime that the worker runs in does.
+    pub lanes: usize,
 }
 
 /// A worker that could not start or go on.
@@ -139,10 +143,15 @@ impl Worker {
             drain,
             localhost_names,
             connections,
+            lanes,
             ..
         } = self.settings;
         let mut table = Table::new(policy, localhost_names, Arc::new(reports), self.share.clone());
         let directory = table.directory();
+        let lanes = Lanes::start(lanes).unwrap_or_else(|error| {
+            tracing::warn!(%error, "no threads of their own for connections; the others serve them");
+            Lanes::default()
+        });
         let mut plans = plans;
         let mut share = self.share;
         // What was told before a plan came holds for it too.
@@ -172,7 +181,7 @@ impl Worker {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = serve::serve(self.listener, directory, connections, stop, drain) => {}
+            () = serve::serve(self.listener, directory, connections, &lanes, stop, drain) => {}
             () = follow => {}
         }
     }

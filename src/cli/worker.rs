@@ -60,9 +60,8 @@ pub struct Args {
 /// Serves traffic until SIGTERM.
 pub fn run(args: Args) -> Result<(), Failure> {
     log::start(log::format_for_stderr(), std::io::stderr)?;
-    // Two threads: a worker waits far more than it computes, and each thread costs memory for each worker there is.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // This thread is for everything but traffic, which has lanes of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(4)
         .enable_all()
         .build()?;
@@ -100,6 +99,8 @@ async fn serve(args: Args) -> Result<(), Failure> {
         drain: drain.0,
         localhost_names: false,
         connections: crate::worker::MAX_CONNECTIONS,
+        // Two: a worker waits far more than it computes, and each thread costs memory for each worker there is.
+        lanes: 2,
     })?;
 
     let source = Arc::new(Source::new(&plans));

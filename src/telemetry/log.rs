@@ -20,6 +20,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+mod line;
+
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -70,10 +72,10 @@ where
         .with(wanted)
         .with(filter_fn(is_ours_or_harmless));
     let render = match format {
-        Format::Json => json,
+        Format::Json => Render::Json,
         // https://no-color.org
-        Format::Human if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) => human,
-        Format::Human => human_in_colour,
+        Format::Human if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) => Render::Text(human),
+        Format::Human => Render::Text(human_in_colour),
     };
     registry.with(Lines { writer, render }).try_init()?;
     Ok(())
@@ -87,7 +89,14 @@ fn is_ours_or_harmless(metadata: &Metadata<'_>) -> bool {
 /// The layer that writes lines.
 struct Lines<W> {
     writer: W,
-    render: fn(&Metadata<'_>, Map<String, Value>, Timestamp) -> String,
+    render: Render,
+}
+
+/// What a line is made by.
+#[derive(Clone, Copy)]
+enum Render {
+    Json,
+    Text(fn(&Metadata<'_>, Map<String, Value>, Timestamp) -> String),
 }
 
 /// Fields of a span, kept with it.
@@ -115,6 +124,18 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let metadata = event.metadata();
+        let render = match self.render {
+            Render::Json if context.event_span(event).is_none() => {
+                let write = |line: &[u8]| {
+                    // A log that cannot be written has nowhere to say so.
+                    let _ = self.writer.make_writer_for(metadata).write_all(line);
+                };
+                return line::write_line(metadata, event, Timestamp::now(), write);
+            }
+            Render::Json => json,
+            Render::Text(render) => render,
+        };
         let mut line = Map::new();
         for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
             if let Some(SpanFields(fields)) = span.extensions().get() {
@@ -122,8 +143,7 @@ where
             }
         }
         event.record(&mut Fields(&mut line));
-        let metadata = event.metadata();
-        let mut text = (self.render)(metadata, line, Timestamp::now());
+        let mut text = render(metadata, line, Timestamp::now());
         text.push('\n');
         // A log that cannot be written has nowhere to say so.
         let _ = self.writer.make_writer_for(metadata).write_all(text.as_bytes());
@@ -185,16 +205,35 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// Takes fields over into a JSON object; `message` becomes `msg`.
+/// `message` becomes `msg`.
+fn key(field: &Field) -> &'static str {
+    match field.name() {
+        "message" => "msg",
+        name => name,
+    }
+}
+
+/// What an error says, and what its causes say besides.
+fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many messages quote their source already; saying it twice helps nobody.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Takes fields over into a JSON object.
 struct Fields<'a>(&'a mut Map<String, Value>);
 
 impl Fields<'_> {
     fn set(&mut self, field: &Field, value: Value) {
-        let name = match field.name() {
-            "message" => "msg",
-            name => name,
-        };
-        self.0.insert(name.to_owned(), value);
+        self.0.insert(key(field).to_owned(), value);
     }
 }
 
@@ -220,17 +259,7 @@ impl Visit for Fields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // Many messages quote their source already; saying it twice helps nobody.
-            if !text.contains(&cause_text) {
-                text = format!("{text}: {cause_text}");
-            }
-            source = cause.source();
-        }
-        self.set(field, text.into());
+        self.set(field, error_text(value).into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

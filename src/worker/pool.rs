@@ -30,6 +30,7 @@ use crate::net::tls::ClientCertificate;
 use crate::net::{Connection, DialError, Dialer, Target};
 
 use super::body::outgoing::Outgoing;
+use super::lanes;
 
 pub mod alone;
 mod fit;
@@ -135,7 +136,7 @@ impl Progress {
 #[derive(Debug)]
 pub struct Lease {
     /// Absent on HTTP/2, whose connection is shared.
-    exclusive: Option<(http1::SendRequest<Outgoing>, OwnedSemaphorePermit)>,
+    exclusive: Option<(Driven, OwnedSemaphorePermit)>,
     /// How long the provider says that it keeps the connection.
     keep_alive: Option<Duration>,
     pool: Arc<Pool>,
@@ -144,9 +145,9 @@ pub struct Lease {
 impl Lease {
     /// The answer has ended properly.
     pub fn give_back(mut self) {
-        if let Some((sender, permit)) = self.exclusive.take() {
-            if !sender.is_closed() {
-                self.pool.keep(sender, self.keep_alive);
+        if let Some((driven, permit)) = self.exclusive.take() {
+            if !driven.sender.is_closed() {
+                self.pool.keep(driven, self.keep_alive);
             }
             drop(permit);
         }
@@ -228,10 +229,10 @@ impl Pool {
                     }
                     (sent.map(|response| (response, None)), fresh)
                 }
-                Open::Exclusive(mut sender, permit, fresh) => {
+                Open::Exclusive(mut driven, permit, fresh) => {
                     fit_http1(&mut request, &uri);
-                    let sent = sender.try_send_request(request).await;
-                    (sent.map(|response| (response, Some((sender, permit)))), fresh)
+                    let sent = driven.sender.try_send_request(request).await;
+                    (sent.map(|response| (response, Some((driven, permit)))), fresh)
                 }
             };
             let mut failed = match sent {
@@ -267,8 +268,8 @@ impl Pool {
         let permit = self.slots.clone().acquire_owned().await;
         progress.waits.store(false, Ordering::Relaxed);
         let permit = permit.map_err(|_| SendError::NotSent)?;
-        if let Some(sender) = self.shelf().take(Instant::now()) {
-            return Ok(Open::Exclusive(sender, permit, false));
+        if let Some(Idle { sender, lane, .. }) = self.shelf().take(Instant::now(), lanes::current()) {
+            return Ok(Open::Exclusive(Driven { sender, lane }, permit, false));
         }
         // Where HTTP/2 is possible, one request opens the connection and the others wait to see if they can share it;
         // if they cannot, because it failed or speaks HTTP/1, they do not wait for each other as well.
@@ -292,7 +293,8 @@ impl Pool {
         } else {
             self.shelf().note_http1();
             let sender = self.open_http1(connection).await?;
-            Ok(Open::Exclusive(sender, permit, true))
+            let lane = lanes::current();
+            Ok(Open::Exclusive(Driven { sender, lane }, permit, true))
         }
     }
 
@@ -339,13 +341,14 @@ impl Pool {
         self.shelf().retire();
     }
 
-    fn keep(self: &Arc<Self>, sender: http1::SendRequest<Outgoing>, keep_alive: Option<Duration>) {
+    fn keep(self: &Arc<Self>, Driven { sender, lane }: Driven, keep_alive: Option<Duration>) {
         let now = Instant::now();
         let idle = keep_alive.map_or(self.bounds.idle, |timeout| timeout.min(self.bounds.idle));
         let first = self.shelf().put(
             Idle {
                 sender,
                 until: now + idle,
+                lane,
             },
             self.bounds.max as usize,
         );
@@ -375,5 +378,12 @@ impl Pool {
 
 enum Open {
     Shared(http2::SendRequest<Outgoing>, bool),
-    Exclusive(http1::SendRequest<Outgoing>, OwnedSemaphorePermit, bool),
+    Exclusive(Driven, OwnedSemaphorePermit, bool),
+}
+
+/// A connection, and the lane that drives it, if one does.
+#[derive(Debug)]
+struct Driven {
+    sender: http1::SendRequest<Outgoing>,
+    lane: Option<usize>,
 }

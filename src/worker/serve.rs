@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::asked;
 use super::connection;
+use super::lanes::Lanes;
 use super::layer::observe::{self, Call};
 use super::stack::{AnswerBody, rescue};
 use super::table::Directory;
@@ -41,12 +42,13 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1024)
 }
 
-/// Serves what comes to `listener` from `directory`, at most `most` connections at a time, until `stop`; then what is
-/// under way may go on for `drain`.
+/// Serves what comes to `listener` from `directory` on `lanes`, at most `most` connections at a time, until `stop`; then
+/// what is under way may go on for `drain`.
 pub async fn serve(
     listener: TcpListener,
     directory: Arc<ArcSwap<Directory>>,
     most: usize,
+    lanes: &Lanes,
     stop: CancellationToken,
     drain: Duration,
 ) {
@@ -65,16 +67,25 @@ pub async fn serve(
         match accepted {
             Ok((socket, place)) => {
                 let (directory, places, stop) = (directory.clone(), places.clone(), stop.clone());
-                connections.spawn(async move {
-                    serve_one(
-                        socket,
-                        directory,
-                        move || places.available_permits() < most / CROWDED,
-                        stop,
-                    )
-                    .await;
-                    drop(place);
-                });
+                let is_crowded = move || places.available_permits() < most / CROWDED;
+                let Some(lane) = lanes.place() else {
+                    connections.spawn(async move {
+                        serve_one(socket, directory, is_crowded, stop).await;
+                        drop(place);
+                    });
+                    continue;
+                };
+                // Its readiness is to be told to the lane, and no longer to this runtime. One that cannot be told of is
+                // closed, as is one that cannot be accepted.
+                let Ok(socket) = socket.into_std() else { continue };
+                let runtime = lane.runtime.clone();
+                let served = async move {
+                    if let Ok(socket) = TcpStream::from_std(socket) {
+                        serve_one(socket, directory, is_crowded, stop).await;
+                    }
+                    drop((place, lane));
+                };
+                connections.spawn_on(served, &runtime);
             }
             Err(error) if is_about_the_peer(&error) => {}
             Err(error) => {

@@ -55,6 +55,7 @@ mod worker_probe;
 mod worker_rate;
 mod worker_refused;
 mod worker_renew;
+mod worker_rest;
 mod worker_retry;
 mod worker_seen;
 mod worker_smuggling;

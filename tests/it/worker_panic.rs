@@ -62,7 +62,7 @@ async fn a_panic_during_the_one_trial_gives_its_permit_and_its_place_back() {
     plan.concurrency.max_in_flight = 1;
     plan.concurrency.max_pending = 0;
     plan.connections.max_per_endpoint = 1;
-    let worker = Dataplane::start([plan]);
+    let worker = Dataplane::start_here([plan]);
     for _ in 0..3 {
         calls.store(0, Ordering::SeqCst);
         assert_eq!(worker.get("/").await.status(), 500);

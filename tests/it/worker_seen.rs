@@ -162,7 +162,7 @@ async fn a_call_is_one_line_and_an_attempt_another_and_neither_has_a_secret_a_qu
     .await;
     let mut plan = named("logged", &[provider.url("")]);
     plan.credentials = vec![api_key(1, "canary-secret")];
-    let worker = Dataplane::start([plan]);
+    let worker = Dataplane::start_here([plan]);
     let call = |path: &str, id: &str| {
         let request = Request::post(path)
             .header("host", "logged.seen")
@@ -199,7 +199,7 @@ async fn a_call_is_one_line_and_an_attempt_another_and_neither_has_a_secret_a_qu
 #[tokio::test]
 async fn what_is_refused_before_it_is_a_request_is_one_line_too() {
     let (kept, _heard) = Kept::listen();
-    let worker = Dataplane::start([plan(&["http://127.0.0.1:1".to_owned()])]);
+    let worker = Dataplane::start_here([plan(&["http://127.0.0.1:1".to_owned()])]);
     let huge = "v".repeat(1 << 20);
     for (sent, status, outcome) in [
         (
@@ -238,7 +238,7 @@ async fn what_is_refused_before_it_is_a_request_is_one_line_too() {
 #[tokio::test]
 async fn trace_context_passes_and_a_request_id_is_not_made_up_for_the_provider() {
     let provider = Provider::start(|_| async { 200 }).await;
-    let worker = Dataplane::start([plan(&[provider.url("")])]);
+    let worker = Dataplane::start_here([plan(&[provider.url("")])]);
     let request = Request::get("/")
         .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .header("tracestate", "a=1,b=2");

@@ -17,11 +17,11 @@ impl io::Write for Sink {
 }
 
 fn lines_of(what: impl FnOnce()) -> Vec<Value> {
-    let lines = text_of(json, what);
+    let lines = text_of(Render::Json, what);
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn text_of(render: fn(&Metadata<'_>, Map<String, Value>, Timestamp) -> String, what: impl FnOnce()) -> String {
+fn text_of(render: Render, what: impl FnOnce()) -> String {
     let sink = Sink::default();
     let writer = sink.clone();
     let subscriber = tracing_subscriber::registry()
@@ -38,7 +38,7 @@ fn text_of(render: fn(&Metadata<'_>, Map<String, Value>, Timestamp) -> String, w
 
 #[test]
 fn a_line_for_a_person_is_one_line_without_commands_to_the_terminal() {
-    let text = text_of(human, || {
+    let text = text_of(Render::Text(human), || {
         tracing::warn!(name = "a\x1b[2J\nb", request_id = "x", status = 200, "all\nwell");
     });
     assert!(text.ends_with(" WARN  all well name=a [2J b status=200\n"), "{text}");
@@ -78,6 +78,32 @@ fn a_field_cannot_pass_for_level_time_or_logger() {
     assert_eq!(lines[0]["level"], "info");
     assert_eq!(lines[0]["logger"], "tidegate::telemetry::log::tests");
     assert_ne!(lines[0]["ts"], "never");
+}
+
+#[test]
+fn a_line_is_the_same_with_a_span_around_it_and_without() {
+    let event = |odd: f64| {
+        tracing::info!(
+            text = "a\"b\\c\u{1}\u{7f}é\n\r\t",
+            shown = %"x\"y",
+            debug = ?Some("z\n"),
+            whole = u64::MAX,
+            negative = i64::MIN,
+            odd,
+            yes = true,
+            error = &io::Error::other("c\"d") as &dyn std::error::Error,
+            level = "ours",
+            "said \"so\""
+        );
+    };
+    for odd in [0.1, 1e300, f64::NAN, f64::INFINITY] {
+        let mut plain = lines_of(|| event(odd));
+        let mut within = lines_of(|| tracing::info_span!("s").in_scope(|| event(odd)));
+        for line in plain.iter_mut().chain(&mut within) {
+            assert!(line["ts"].take().as_str().unwrap().parse::<Timestamp>().is_ok());
+        }
+        assert_eq!(plain, within);
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub struct Shelf {
     sweeping: bool,
     /// Nothing is kept any more.
     retired: bool,
+    /// Requests that took a connection of another lane since one was opened for that reason.
+    crossed: u32,
 }
 
 /// An idle connection.
@@ -27,7 +29,13 @@ pub struct Idle {
     pub sender: http1::SendRequest<Outgoing>,
     /// When it is to be closed.
     pub until: Instant,
+    /// The lane that drives it, if one does.
+    pub lane: Option<usize>,
 }
+
+/// A connection of another lane costs a request a few microseconds; one of the lane's own is opened after so many, so that
+/// a handshake is worth it.
+const CROSSINGS: u32 = 16;
 
 impl Shelf {
     /// The shared connection, if there is one and it takes requests.
@@ -78,10 +86,27 @@ impl Shelf {
 
     /// The last used connection that can take a request now. One whose last answer has only just ended may still need a
     /// moment; it stays for the next.
-    pub fn take(&mut self, now: Instant) -> Option<http1::SendRequest<Outgoing>> {
+    ///
+    /// On a `lane` one that the lane drives is preferred. `None` too when the lane has made do with others' for so long that
+    /// it is to have one of its own.
+    pub fn take(&mut self, now: Instant, lane: Option<usize>) -> Option<Idle> {
         self.idle.retain(|idle| !idle.sender.is_closed() && idle.until > now);
-        let position = self.idle.iter().rposition(|idle| idle.sender.is_ready())?;
-        Some(self.idle.remove(position).sender)
+        let ready = |idle: &Idle| idle.sender.is_ready();
+        let own = self.idle.iter().rposition(|idle| idle.lane == lane && ready(idle));
+        let position = if let Some(position) = own {
+            position
+        } else {
+            let others = self.idle.iter().rposition(ready)?;
+            if lane.is_some() {
+                self.crossed += 1;
+                if self.crossed >= CROSSINGS {
+                    self.crossed = 0;
+                    return None;
+                }
+            }
+            others
+        };
+        Some(self.idle.remove(position))
     }
 
     /// Keeps a connection, at most `max` of them; says whether it is the first.

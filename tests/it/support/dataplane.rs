@@ -146,6 +146,11 @@ impl Dataplane {
         Self::run(plans, change, |worker| worker)
     }
 
+    /// Starts a worker on the test's own thread alone, so that the subscriber of that thread hears it.
+    pub fn start_here(plans: impl IntoIterator<Item = Plan>) -> Self {
+        Self::start_with(plans, |settings| settings.lanes = 0)
+    }
+
     /// One of several workers, with a share of every rate limit.
     pub fn start_sharing(plans: impl IntoIterator<Item = Plan>, share: watch::Receiver<Option<u32>>) -> Self {
         Self::run(plans, |_| {}, |worker| worker.sharing(share))
@@ -170,6 +175,8 @@ impl Dataplane {
             drain: Duration::from_secs(5),
             localhost_names: true,
             connections: tidegate::worker::MAX_CONNECTIONS,
+            // As in production, but where time is stopped, which it is in the test's own runtime alone.
+            lanes: if is_time_stopped() { 0 } else { 2 },
         };
         change(&mut settings);
         let worker = make(Worker::bind(settings).unwrap());
@@ -274,6 +281,15 @@ impl Dataplane {
         let (head, body) = sender.send_request(request).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
+}
+
+/// Whether the runtime's time stands while real time goes on.
+fn is_time_stopped() -> bool {
+    let (real, ours) = (std::time::Instant::now(), tokio::time::Instant::now());
+    while real.elapsed().is_zero() {
+        std::hint::spin_loop();
+    }
+    ours.elapsed().is_zero()
 }
 
 fn collect(plans: impl IntoIterator<Item = Plan>) -> Plans {

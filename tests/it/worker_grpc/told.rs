@@ -37,7 +37,7 @@ async fn the_line_of_a_call_has_its_status_wherever_it_came_from() {
         }
     })
     .await;
-    let worker = Dataplane::start([plan(provider.url(""))]);
+    let worker = Dataplane::start_here([plan(provider.url(""))]);
     for (say, status, outcome) in [
         ("trailers", "FAILED_PRECONDITION", "answered"),
         ("head", "PERMISSION_DENIED", "answered"),
