@@ -8,6 +8,7 @@ pub mod budget;
 pub mod classify;
 pub mod compile;
 pub mod expression;
+pub mod graphql;
 pub mod grpc;
 pub mod hash;
 pub mod health;

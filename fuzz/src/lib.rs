@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use tidegate::api::credential::rotation::StepRequest;
+use tidegate::domain::graphql::answer::{self, Verdict};
+use tidegate::domain::graphql::{Bounds, Kind, request};
 use tidegate::domain::hosts::HostPattern;
 use tidegate::domain::secret::SecretValue;
 use tidegate::domain::websocket::frame::{Piece, Reader, Rules, Violation};
@@ -58,6 +60,34 @@ pub const TARGETS: &[Target] = &[
             "connection: upgrade\nupgrade: websocket\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\n\
              sec-websocket-version: 13\norigin: https://a.example",
             "sec-websocket-extensions: permessage-deflate; client_max_window_bits\nsec-websocket-protocol: a, b",
+        ],
+    },
+    Target {
+        name: "graphql_document",
+        check: graphql_document,
+        examples: &[
+            "query Q($x: [In!]! = [{a: \"}\"}]) @d {x: a(b: $x) {...F ... on T {c}}} # }\nfragment F on T {d {e}}",
+            "mutation {a(x: \"\"\"} \\\"\"\" {\"\"\", y: -1.5e3)}",
+            "\u{feff}{a} # mutation\rmutation M {b}",
+            "{a(x: \"\\\"\") {b}} fragment F on T {...G} fragment G on T {...F}",
+        ],
+    },
+    Target {
+        name: "graphql_request",
+        check: graphql_request,
+        examples: &[
+            r#"{"query": "query A {a} mutation B {b}", "operationName": "A", "variables": {"x": [1, {"y": null}]}}"#,
+            r#"{"query": "\u006dutation {a(x: \"\\n\")}", "extensions": {"persistedQuery": {"version": 1}}}"#,
+            r#"[{"query": "{x: a}"}, {"query": "{b}", "operationName": null}, {}]"#,
+        ],
+    },
+    Target {
+        name: "graphql_answer",
+        check: graphql_answer,
+        examples: &[
+            r#"{"data": {"a": [1, {"b": "]}"}]}, "errors": [{"message": "m", "path": ["a"]}]}"#,
+            r#"{"errors": [{"extensions": {"code": "FORBIDDEN"}}, {"extensions": {"x": {"code": "Y"}}}], "data": null}"#,
+            r#"[{"data": {}}, {"errors": [{}]}]"#,
         ],
     },
     Target {
@@ -175,6 +205,119 @@ fn read_framing(stream: &[u8], size: usize) -> (Option<usize>, Option<Phase>) {
         }
     }
     (Some(passed), Some(framing.phase()))
+}
+
+const GRAPHQL: Bounds = Bounds { depth: 8, aliases: 8 };
+
+/// What is taken for a query has no other definition than queries and fragments, by a reader that knows nothing but where
+/// strings and comments end.
+pub fn graphql_document(data: &[u8]) -> bool {
+    let read = request::bare(data, None, &GRAPHQL);
+    if read == Ok(Kind::Query) {
+        let mut depth = 0_u32;
+        let mut begins = true;
+        for word in graphql_words(data) {
+            match word {
+                b"{" | b"(" | b"[" => (depth, begins) = (depth + 1, false),
+                b"}" | b")" | b"]" => {
+                    depth -= 1;
+                    begins = depth == 0 && word == b"}";
+                }
+                word if begins => {
+                    assert!([b"query".as_slice(), b"fragment", b"\""].contains(&word), "{word:?}");
+                    // A description stands before a definition.
+                    begins = word == b"\"";
+                }
+                _ => {}
+            }
+        }
+    }
+    read.is_ok()
+}
+
+/// Names, brackets and strings, of which the first quote is left.
+fn graphql_words(mut rest: &[u8]) -> Vec<&[u8]> {
+    let mut words = Vec::new();
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    while let Some(first) = rest.first() {
+        let mut length = 1;
+        if rest.starts_with(b"\"\"\"") {
+            words.push(&rest[..1]);
+            length = 3;
+            while !rest[length..].starts_with(b"\"\"\"") {
+                length += if rest[length..].starts_with(b"\\\"\"\"") { 4 } else { 1 };
+            }
+            length += 3;
+        } else if *first == b'"' {
+            words.push(&rest[..1]);
+            while rest[length] != b'"' {
+                length += if rest[length] == b'\\' { 2 } else { 1 };
+            }
+            length += 1;
+        } else if *first == b'#' {
+            length = rest
+                .iter()
+                .position(|byte| b"\r\n".contains(byte))
+                .unwrap_or(rest.len());
+        } else if is_name(first) {
+            length = rest.iter().position(|byte| !is_name(byte)).unwrap_or(rest.len());
+            words.push(&rest[..length]);
+        } else if b"{}()[]".contains(first) {
+            words.push(&rest[..1]);
+        }
+        rest = &rest[length..];
+    }
+    words
+}
+
+/// A request is what its document is, read by another reader of JSON.
+pub fn graphql_request(data: &[u8]) -> bool {
+    let read = request::json(data, None, &GRAPHQL);
+    let (Ok(kind), Ok(value)) = (&read, serde_json::from_slice::<serde_json::Value>(data)) else {
+        return read.is_ok();
+    };
+    let one = |one: &serde_json::Value| match one["query"].as_str() {
+        Some(query) => request::bare(query.as_bytes(), one["operationName"].as_str(), &GRAPHQL).unwrap(),
+        None => Kind::Unknown,
+    };
+    let expected = match value.as_array() {
+        Some(batch) => batch.iter().map(one).max(),
+        None => Some(one(&value)),
+    };
+    assert_eq!(Some(*kind), expected);
+    true
+}
+
+/// A verdict does not depend on the pieces, and is that of a reader that has all of it.
+pub fn graphql_answer(data: &[u8]) -> bool {
+    let mut whole = answer::Reader::default();
+    whole.read(data);
+    let mut pieces = answer::Reader::default();
+    for piece in data.chunks(3) {
+        pieces.read(piece);
+    }
+    let verdict = whole.finish();
+    assert_eq!(verdict, pieces.finish());
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(data) else {
+        return false;
+    };
+    // A member that is there twice, or is written with escapes, is read in more than one way.
+    let text = String::from_utf8_lossy(data);
+    let twice = |name: &str| text.matches(name).count() > 1;
+    if !value.is_object() || text.contains('\\') || ["\"data\"", "\"errors\""].into_iter().any(twice) {
+        return false;
+    }
+    let errors = value["errors"].as_array().map_or(0, Vec::len);
+    let expected = match (errors, value["data"].is_null()) {
+        (0, _) => Verdict::Clean,
+        (_, true) => Verdict::WithoutData,
+        (_, false) => Verdict::Partial,
+    };
+    assert!(
+        verdict == expected || (errors > 0 && verdict == Verdict::Caller),
+        "{verdict:?}"
+    );
+    true
 }
 
 /// Frames are read in the same way in whatever pieces they come; what is passed on is what came; a limit holds. The first

@@ -11,11 +11,13 @@ use super::bounds;
 use super::duration::Duration;
 use super::quantity::Bytes;
 
+mod graphql;
 mod health_check;
 mod resilience;
 mod status;
 mod workers;
 
+pub use graphql::*;
 pub use health_check::*;
 pub use resilience::*;
 pub use status::*;
@@ -69,6 +71,7 @@ pub use workers::*;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = bounds::GRAPHQL_ALONE,
     validation = bounds::GRPC_STATUSES,
     validation = bounds::GRPC_HTTP2,
     validation = bounds::GRPC_PROBE,
@@ -77,9 +80,10 @@ pub use workers::*;
     validation = bounds::WEBSOCKET_HTTP2
 )]
 pub struct IntegrationSpec {
-    /// What is spoken to the provider. `HTTP` is HTTP/1.1 or HTTP/2, in cleartext or over TLS. `GRPC` is gRPC over
-    /// HTTP/2, in cleartext by prior knowledge or over TLS. `WebSocket` is RFC 6455; endpoints keep their `http` or
-    /// `https` URLs. Must not change once set. Defaults to `HTTP`.
+    /// What is spoken to the provider. `HTTP` is HTTP/1.1 or HTTP/2, in cleartext or over TLS. `GraphQL` is the
+    /// same with operations told apart, which go over GET and POST. `GRPC` is gRPC over HTTP/2, in cleartext by prior
+    /// knowledge or over TLS. `WebSocket` is RFC 6455; endpoints keep their `http` or `https` URLs. Must not change once
+    /// set. Defaults to `HTTP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "HTTP"))]
     #[x_kube(validation = bounds::PROTOCOL_STAYS)]
@@ -138,6 +142,10 @@ pub struct IntegrationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 
+    /// What is particular to `protocol: GraphQL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graphql: Option<GraphQl>,
+
     /// Active probes, made by each worker. Without this, health is passive: what traffic shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
@@ -164,6 +172,8 @@ pub enum Protocol {
     /// HTTP/1.1 or HTTP/2, in cleartext or over TLS.
     #[default]
     HTTP,
+    /// HTTP whose requests are operations of GraphQL.
+    GraphQL,
     /// gRPC over HTTP/2, in cleartext by prior knowledge or over TLS.
     GRPC,
     /// RFC 6455, opened by an HTTP/1.1 handshake.

@@ -382,7 +382,7 @@ mod tests {
             ),
             (
                 spec(json!({"endpoints": [], "protocol": "canary"})),
-                "`spec.protocol` must be one of `HTTP`, `GRPC`, `WebSocket`",
+                "`spec.protocol` must be one of `HTTP`, `GraphQL`, `GRPC`, `WebSocket`",
             ),
             (
                 spec(json!({"endpoints": [{"name": "canary"}]})),

@@ -33,6 +33,7 @@ pub fn plan(accepted: &Accepted, denied: &[IpNet], stored: Option<&Plan>) -> Pla
         hash_on,
         limits,
         health_check,
+        graphql,
         reset_circuit,
         replicas: _,  // These three are
         resources: _, // for the fleet, not
@@ -64,6 +65,7 @@ pub fn plan(accepted: &Accepted, denied: &[IpNet], stored: Option<&Plan>) -> Pla
         hash_on: hash_on.clone(),
         limits: limits.clone(),
         health_check: health_check.clone(),
+        graphql: graphql.clone(),
         denied: denied.to_vec(),
         reset_circuit: reset_circuit.clone(),
     };

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::secret::SecretValue;
-use crate::api::integration::{BalancePolicy, BreakerMode, Http2, IdempotencyKey, Protocol, RetryMethods, TlsVersion};
+use crate::api::integration::{
+    BalancePolicy, BreakerMode, ErrorsAreFailures, Http2, IdempotencyKey, Protocol, RetryMethods, TlsVersion,
+};
 
 /// Version of the shape below. A worker refuses a plan of a higher format than it knows and keeps the one it has.
 pub const FORMAT: u32 = 1;
@@ -60,10 +62,25 @@ pub struct Plan {
     pub limits: LimitPlan,
     /// Active probes; absent: passive health only.
     pub health_check: Option<ProbePlan>,
+    /// Bounds on operations; present if and only if GraphQL is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graphql: Option<GraphQlPlan>,
     /// Addresses that may not be dialled besides what the worker refuses by itself: the API server's own.
     pub denied: Vec<IpNet>,
     /// The last value of the `tidegate.dev/reset-circuit` annotation; a worker that sees a new one closes its breakers.
     pub reset_circuit: Option<String>,
+}
+
+/// What is particular to GraphQL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GraphQlPlan {
+    /// Which answers with errors in them count as failures.
+    pub errors_are_failures: ErrorsAreFailures,
+    /// Fields within fields that an operation may have.
+    pub max_depth: u32,
+    /// Aliases that a request may have.
+    pub max_aliases: u32,
 }
 
 /// One place where the provider answers.

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::key::Key;
 use super::plan::{
-    BreakerPlan, ConcurrencyPlan, ConnectionPlan, EndpointPlan, LimitPlan, Material, ProbePlan, RateLimitPlan,
-    RetryPlan, TimeoutPlan, TlsPlan,
+    BreakerPlan, ConcurrencyPlan, ConnectionPlan, EndpointPlan, GraphQlPlan, LimitPlan, Material, ProbePlan,
+    RateLimitPlan, RetryPlan, TimeoutPlan, TlsPlan,
 };
 use super::secret::SecretValue;
 use crate::api::condition::reason;
@@ -20,6 +20,7 @@ use crate::api::integration::{BalancePolicy, CaRefKind, Integration, Protocol, R
 mod checks;
 mod credential;
 mod defaults;
+mod graphql;
 mod integration;
 mod probe;
 mod resilience;
@@ -100,6 +101,8 @@ pub struct Accepted {
     pub limits: LimitPlan,
     /// Active probes, if any.
     pub health_check: Option<ProbePlan>,
+    /// Bounds on operations; present if and only if GraphQL is spoken.
+    pub graphql: Option<GraphQlPlan>,
     /// The value of the `tidegate.dev/reset-circuit` annotation, if any.
     pub reset_circuit: Option<String>,
     /// How many workers.

@@ -3,12 +3,14 @@
 //! Every label is bounded: names of Integrations and endpoints, and closed lists. A series is looked up when a plan is
 //! taken over, not when a request comes, and goes when its Integration goes.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core,
 };
 
+use crate::domain::graphql::Kind;
+use crate::domain::graphql::answer::Verdict;
 use crate::domain::key::Key;
 
 /// Time to an answer: from a local cache to the longest request that is allowed by default.
@@ -37,6 +39,7 @@ struct Families {
     probe: HistogramVec,
     in_flight: IntGaugeVec,
     rate_limit_wait: HistogramVec,
+    operations: IntCounterVec,
     pauses: IntCounterVec,
 }
 
@@ -184,6 +187,12 @@ impl Families {
                 "Time that an attempt waited for its turn under the rate limit.",
                 &INTEGRATION,
             ),
+            operations: vector(
+                "tidegate_graphql_operations_total",
+                "Operations of GraphQL that were answered, by their kind and by the errors in the answers.",
+                &with(&["operation", "errors"]),
+                IntCounterVec::new,
+            ),
             pauses: vector(
                 "tidegate_pauses_total",
                 "Pauses that a provider asked for, by who was asked.",
@@ -200,7 +209,7 @@ impl Families {
     }
 
     fn register(&self, registry: &Registry) {
-        let all: [Box<dyn core::Collector>; 12] = [
+        let all: [Box<dyn core::Collector>; 13] = [
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.attempts.clone()),
@@ -213,6 +222,7 @@ impl Families {
             Box::new(self.in_flight.clone()),
             Box::new(self.rate_limit_wait.clone()),
             Box::new(self.pauses.clone()),
+            Box::new(self.operations.clone()),
         ];
         for family in all {
             // The names are constants and registered once; were one taken, serving would matter more than counting.
@@ -253,6 +263,8 @@ pub struct IntegrationMetrics {
     /// Retries not made because the budget was used up.
     pub budget_exhausted: IntCounter,
     retries: [IntCounter; REASONS.len()],
+    /// Made when they are first counted; most Integrations have none.
+    operations: [[OnceLock<IntCounter>; Verdict::NAMES.len()]; Kind::NAMES.len()],
     /// Requests that never got as far as an endpoint.
     pub unplaced: RequestMetrics,
 }
@@ -268,6 +280,7 @@ impl IntegrationMetrics {
             rate_limit_wait: FAMILIES.rate_limit_wait.with_label_values(&labels),
             budget_exhausted: FAMILIES.budget_exhausted.with_label_values(&labels),
             retries: REASONS.map(|reason| FAMILIES.retries.with_label_values(&[labels[0], labels[1], reason])),
+            operations: Default::default(),
             unplaced: RequestMetrics::new(key, NO_ENDPOINT),
         }
     }
@@ -275,6 +288,15 @@ impl IntegrationMetrics {
     /// The Integration.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// An operation of GraphQL was answered.
+    pub fn count_operation(&self, kind: Kind, errors: Verdict) {
+        let counter = &self.operations[kind as usize][errors as usize];
+        let labels = [&*self.key.namespace, &*self.key.name, kind.name(), errors.name()];
+        counter
+            .get_or_init(|| FAMILIES.operations.with_label_values(&labels))
+            .inc();
     }
 
     /// A request is sent again.
@@ -291,6 +313,17 @@ impl Drop for IntegrationMetrics {
         drop(FAMILIES.in_flight.remove_label_values(&labels));
         drop(FAMILIES.rate_limit_wait.remove_label_values(&labels));
         drop(FAMILIES.budget_exhausted.remove_label_values(&labels));
+        for (kind, counters) in Kind::NAMES.into_iter().zip(&self.operations) {
+            for (errors, counter) in Verdict::NAMES.into_iter().zip(counters) {
+                if counter.get().is_some() {
+                    drop(
+                        FAMILIES
+                            .operations
+                            .remove_label_values(&[labels[0], labels[1], kind.1, errors.1]),
+                    );
+                }
+            }
+        }
         for reason in REASONS {
             drop(FAMILIES.retries.remove_label_values(&[labels[0], labels[1], reason]));
         }
@@ -303,7 +336,7 @@ impl Drop for IntegrationMetrics {
 pub struct RequestMetrics {
     key: Key,
     endpoint: String,
-    counters: [[std::sync::OnceLock<IntCounter>; OUTCOMES.len()]; CLASSES.len()],
+    counters: [[OnceLock<IntCounter>; OUTCOMES.len()]; CLASSES.len()],
 }
 
 impl RequestMetrics {

@@ -50,14 +50,14 @@ pub fn host<B>(request: &Request<B>) -> Result<Cow<'_, str>, Failure> {
 }
 
 fn refuse<T>(detail: &'static str) -> Result<T, Failure> {
-    Err(Failure::InvalidRequest { detail })
+    Err(Failure::InvalidRequest { detail: detail.into() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(method: &str, target: &str, version: Version, hosts: &[&str]) -> Result<String, &'static str> {
+    fn check(method: &str, target: &str, version: Version, hosts: &[&str]) -> Result<String, String> {
         let mut request = Request::builder().method(method).uri(target).version(version);
         for host in hosts {
             request = request.header(HOST, *host);
@@ -65,7 +65,7 @@ mod tests {
         let request = request.body(()).unwrap();
         match host(&request) {
             Ok(host) => Ok(host.into_owned()),
-            Err(Failure::InvalidRequest { detail }) => Err(detail),
+            Err(Failure::InvalidRequest { detail }) => Err(detail.into_owned()),
             Err(other) => panic!("{other:?}"),
         }
     }

@@ -32,7 +32,7 @@ pub struct Bounded {
 impl Bounded {
     /// Reads a call that came at `started`, and takes from its headers what each attempt says anew.
     pub fn read<B>(request: &mut Request<B>, started: Instant) -> Result<Self, Failure> {
-        let refuse = |detail| Err(Failure::InvalidRequest { detail });
+        let refuse = |detail: &'static str| Err(Failure::InvalidRequest { detail: detail.into() });
         if !is_call(request.headers()) {
             return refuse("this Integration takes calls of gRPC: their content-type is application/grpc");
         }
@@ -76,6 +76,8 @@ pub struct Said {
     pub status: StatusCode,
     /// Its gRPC status.
     pub code: Option<Code>,
+    /// What is a failure are the errors in its body.
+    pub errors: bool,
     /// The caller had no patience, so that a missed deadline says nothing of the endpoint.
     pub short: bool,
 }
@@ -86,7 +88,16 @@ impl Said {
         Self {
             status,
             code: None,
+            errors: false,
             short: false,
+        }
+    }
+
+    /// An answer of GraphQL whose errors count as a failure.
+    pub fn errors() -> Self {
+        Self {
+            errors: true,
+            ..Self::http(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
 
@@ -95,6 +106,7 @@ impl Said {
         Self {
             status: code.decides_as(),
             code: Some(code),
+            errors: false,
             short,
         }
     }
@@ -118,6 +130,7 @@ impl Said {
     pub fn described(self) -> String {
         match self.code {
             Some(code) => format!("answered with grpc-status {}", code.name()),
+            None if self.errors => "answered with errors (`graphql.errorsAreFailures`)".to_owned(),
             None => format!("answered with status {}", self.status.as_u16()),
         }
     }

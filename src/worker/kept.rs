@@ -1,7 +1,7 @@
 //! An answer that is put aside while another attempt is made: if that comes to nothing, this is passed on.
 //!
 //! Its body is read into memory if it is small, so that its connection is free for the next attempt. A larger one keeps
-//! its connection.
+//! its connection. The body of a request is one of these too, which may have been read already.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -9,9 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// So much of a body is read ahead.
 const AHEAD: usize = 64 << 10;
@@ -27,6 +29,8 @@ pub struct Resumed {
     hint: SizeHint,
     /// It broke while it was read ahead.
     broken: Option<hyper::Error>,
+    /// What it has of the room for all, as long as it is there.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl From<Incoming> for Resumed {
@@ -36,11 +40,33 @@ impl From<Incoming> for Resumed {
             hint: body.size_hint(),
             rest: Some(body),
             broken: None,
+            _room: None,
         }
     }
 }
 
 impl Resumed {
+    /// One that is all here.
+    pub fn whole(data: Bytes, trailers: Option<HeaderMap>, room: Option<OwnedSemaphorePermit>) -> Self {
+        let hint = if trailers.is_some() {
+            SizeHint::new()
+        } else {
+            SizeHint::with_exact(data.len() as u64)
+        };
+        let mut ahead = VecDeque::with_capacity(1);
+        if !data.is_empty() {
+            ahead.push_back(Frame::data(data));
+        }
+        ahead.extend(trailers.map(Frame::trailers));
+        Self {
+            ahead,
+            rest: None,
+            hint,
+            broken: None,
+            _room: room,
+        }
+    }
+
     /// Reads ahead, and says whether the body is all here.
     pub async fn read_ahead(&mut self) -> bool {
         // Dropping the future at the time limit loses nothing: a frame is either not yet there or already kept.

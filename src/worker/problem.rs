@@ -84,7 +84,7 @@ pub enum Failure {
     /// The request is malformed, ambiguous or of a kind that is not served.
     InvalidRequest {
         /// How.
-        detail: &'static str,
+        detail: Cow<'static, str>,
     },
     /// No Integration answers to this host.
     UnknownIntegration {
@@ -182,12 +182,14 @@ impl Failure {
             }
             Self::Paused { .. } => "the provider has asked to be left alone for longer than an attempt may wait".into(),
             Self::RequestTimeout { what, bound } => format!("{what} took longer than {bound:?}").into(),
-            Self::UpstreamUnreachable { detail } | Self::UpstreamProtocol { detail } => detail.clone(),
+            Self::UpstreamUnreachable { detail }
+            | Self::UpstreamProtocol { detail }
+            | Self::InvalidRequest { detail } => detail.clone(),
             Self::ResponseTooLarge { what, limit } | Self::RequestTooLarge { what, limit } => {
                 format!("{what} must be at most {limit} bytes").into()
             }
             Self::AddressRefused { detail } => detail.clone().into(),
-            Self::InvalidRequest { detail } | Self::UnknownIntegration { detail } => (*detail).into(),
+            Self::UnknownIntegration { detail } => (*detail).into(),
         }
     }
 }

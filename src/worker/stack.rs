@@ -13,6 +13,7 @@
 //! has ended. What was learned under the old plan and still means something is shared between the two: see
 //! [`super::table`].
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderName, Method, Request, Response, StatusCode};
@@ -46,11 +47,13 @@ use super::pool::{Lease, Pool, Progress, SendError};
 use super::problem::Failure;
 use super::report::Bulletin;
 
+use graphql::Reading;
 use head::{Asked, available};
 use reply::{Load, Open, Reply};
 
 pub use reply::{AnswerBody, rescue};
 
+mod graphql;
 mod head;
 mod notes;
 mod renew;
@@ -100,7 +103,7 @@ impl Stack {
     async fn reply(self: &Arc<Self>, call: &mut Call, request: Request<Incoming>) -> Result<(Reply, Place), Failure> {
         // DEADLINE is above everything that waits, so that the wait for a place, every attempt and every pause between
         // them fit into it together.
-        let (asked, source) = self.read(call.started, request)?;
+        let (mut asked, body) = self.read(call.started, request)?;
         let whole = call.started + self.plan.timeouts.request;
         let deadline = asked.until().map_or(whole, |until| until.min(whole));
         // ADMIT is above retry: a call holds one place however often it is tried, and retries cannot fill the queue that
@@ -113,6 +116,10 @@ impl Stack {
                 NoPlace::Full => Failure::Overloaded,
                 NoPlace::Late => Unanswered::deadline(deadline - call.started).failure,
             })?;
+        // BODY is below admit, because an operation of GraphQL is read whole and kept, and no more of them than may be
+        // under way; and above retry, which is to know what it repeats.
+        let source = self.source(&mut asked, body, call.started, deadline).await?;
+        call.operation = asked.operation.map(|operation| operation.kind);
         // RETRY enters everything below again, so that another attempt may choose another endpoint, is counted by the
         // breaker of that one, and has a timeout of its own.
         self.retries.note_request();
@@ -157,8 +164,7 @@ impl Stack {
                 Err(unanswered) => (unanswered.fault.map(Ending::Failed), None),
             };
             let repeat = Repeat {
-                method: &asked.method,
-                has_key: asked.has_key,
+                repeatable: asked.repeatable,
                 pushback: asked
                     .grpc
                     .and_then(|_| grpc::pushback(result.as_ref().ok()?.response.headers())),
@@ -235,7 +241,9 @@ impl Stack {
                 let short = asked
                     .grpc
                     .is_some_and(|grpc| until == deadline && grpc.is_short(bound.saturating_sub(took)));
+                let reading = asked.operation.and_then(|operation| operation.reading(&response));
                 let said = match asked.grpc {
+                    None if reading.as_ref().is_some_and(Reading::decides) => None,
                     None => Some(Said::http(response.status())),
                     Some(_) => Said::by_head(&response, short),
                 };
@@ -251,7 +259,8 @@ impl Stack {
                     response,
                     status,
                     code: said.and_then(|said| said.code),
-                    open: said.is_none().then_some(Open { short, began: false }),
+                    open: (asked.grpc.is_some() && said.is_none()).then_some(Open { short, began: false }),
+                    reading,
                     until: asked.until(),
                     source: None,
                     lease: Some(lease),
@@ -332,7 +341,7 @@ impl Stack {
 }
 
 const BODY_GONE: Failure = Failure::InvalidRequest {
-    detail: "the request's body cannot be sent again",
+    detail: Cow::Borrowed("the request's body cannot be sent again"),
 };
 
 /// What the attempts before left behind.

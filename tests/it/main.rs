@@ -47,6 +47,7 @@ mod worker_edit;
 mod worker_exits;
 mod worker_expiry;
 mod worker_flood;
+mod worker_graphql;
 mod worker_grpc;
 mod worker_hostile;
 mod worker_panic;

@@ -129,6 +129,17 @@ fn a_handshake_is_whole_or_refused() {
 }
 
 #[test]
+fn no_mutation_is_taken_for_a_query() {
+    attack(target("graphql_document"), INPUTS);
+    attack(target("graphql_request"), INPUTS);
+}
+
+#[test]
+fn errors_are_found_by_whoever_has_the_whole_answer() {
+    attack(target("graphql_answer"), INPUTS);
+}
+
+#[test]
 fn no_target_leads_to_another_host() {
     attack(target("caller_target"), INPUTS);
 }

@@ -3,11 +3,13 @@
 use super::Across;
 
 mod credential;
+mod graphql;
 mod grpc;
 mod rotation;
 mod websocket;
 
 pub use credential::*;
+pub use graphql::*;
 pub use grpc::*;
 pub use rotation::*;
 pub use websocket::*;

@@ -44,6 +44,10 @@ pub const BACKOFF: Span = Span::new(ms(1), m(10));
 pub const STATUS: Range = Range::new(100, 599);
 /// `retries.retryAfterMax`.
 pub const RETRY_AFTER: Span = Span::new(s(0), h(1));
+/// `graphql.maxDepth`.
+pub const GRAPHQL_DEPTH: Range = Range::new(1, 1000);
+/// `graphql.maxAliases`.
+pub const GRAPHQL_ALIASES: Range = Range::new(0, 10_000);
 /// `retries.budget.percent`.
 pub const BUDGET_PERCENT: Range = Range::new(0, 1000);
 /// `retries.budget.interval`.

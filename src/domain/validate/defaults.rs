@@ -19,6 +19,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub const RETRY_STATUSES: [u16; 6] = [408, 429, 500, 502, 503, 504];
 /// What decides as UNAVAILABLE does, and what gRPC takes for it where an answer is none of gRPC's.
 pub const GRPC_RETRY_STATUSES: [u16; 2] = [502, 503];
+pub const GRAPHQL_DEPTH: u32 = 32;
+pub const GRAPHQL_ALIASES: u32 = 100;
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub const BUDGET_PERCENT: u32 = 20;
 pub const BUDGET_INTERVAL: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::checks::Checks;
-use super::{Accepted, CredentialFound, Problem, References, defaults, probe, resilience, trust, websocket};
+use super::{Accepted, CredentialFound, Problem, References, defaults, graphql, probe, resilience, trust, websocket};
 use crate::api::ANNOTATION_RESET_CIRCUIT;
 use crate::api::bounds;
 use crate::api::integration::{Access, CredentialRef, Endpoint, Integration, IntegrationSpec, Resources, Workers};
@@ -35,6 +35,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         load_balancing,
         limits,
         health_check,
+        graphql,
         workers,
         access,
         suspend: _, // For the reconciler, which then leaves the workers alone.
@@ -57,6 +58,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         .as_ref()
         .map(|spec| probe::check(&mut checks, spec, protocol));
     let health_check = websocket::check(&mut checks, &object.spec, health_check);
+    let graphql = graphql::check(&mut checks, graphql.as_ref(), protocol);
     let replicas = check_workers(&mut checks, workers.as_ref());
     let rate_limit = rate_limit
         .as_ref()
@@ -97,6 +99,7 @@ pub fn check(object: &Integration, references: &References) -> Result<Accepted, 
         hash_on,
         limits,
         health_check,
+        graphql,
         reset_circuit: annotation(ANNOTATION_RESET_CIRCUIT).map(|value| status::echo(value)),
         replicas,
         resources: workers.as_ref().and_then(|workers| workers.resources.clone()),

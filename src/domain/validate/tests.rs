@@ -126,6 +126,7 @@ fn what_is_not_set_has_the_defaults_of_the_contract() {
             headers: 64 << 10,
         },
         health_check: None,
+        graphql: None,
         reset_circuit: None,
         replicas: 2,
         resources: None,

@@ -9,16 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::{Broken, Pause, clean_trailers};
+use crate::worker::kept::Resumed;
 
 /// So much of a body is kept for another attempt (contract section 8).
 pub const KEPT: usize = 1 << 20;
 
 /// A caller's body, which attempts send one after the other.
 #[derive(Debug)]
-pub struct Source<B = Incoming> {
+pub struct Source<B = Resumed> {
     /// Absent: there is no body.
     shared: Option<Arc<Mutex<Shared<B>>>>,
     idle: Duration,
@@ -58,7 +58,7 @@ struct Shared<B> {
 
 /// The body as one attempt sends it.
 #[derive(Debug)]
-pub struct Outgoing<B = Incoming> {
+pub struct Outgoing<B = Resumed> {
     shared: Option<Arc<Mutex<Shared<B>>>>,
     attempt: u64,
     next: usize,

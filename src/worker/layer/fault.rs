@@ -105,7 +105,7 @@ impl Unanswered {
                 bound,
             },
             Broken::BrokenOff | Broken::Superseded | Broken::Unread | Broken::Late => Failure::InvalidRequest {
-                detail: "the request's body broke off or is not a body",
+                detail: "the request's body broke off or is not a body".into(),
             },
         };
         Self::nothing(None, failure)

@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
+use crate::domain::graphql::Kind;
+use crate::domain::graphql::answer::Verdict;
 use crate::domain::grpc::Code;
 use crate::telemetry::spans::CallSpan;
 use crate::telemetry::worker_metrics::{IntegrationMetrics, RequestMetrics};
@@ -39,6 +41,9 @@ pub struct Call {
     status: Option<StatusCode>,
     grpc: bool,
     grpc_status: Option<Code>,
+    /// What the operation is, where GraphQL is spoken.
+    pub operation: Option<Kind>,
+    verdict: Option<Verdict>,
     head_after: Option<Duration>,
     told: bool,
 }
@@ -113,6 +118,8 @@ impl Call {
             status: None,
             grpc: grpc::is_call(request.headers()),
             grpc_status: None,
+            operation: None,
+            verdict: None,
             head_after: None,
             told: false,
         }
@@ -139,6 +146,21 @@ impl Call {
     /// The call came to this, as gRPC has it.
     pub fn said(&mut self, code: Code) {
         self.grpc_status = Some(code);
+    }
+
+    /// The answer to its operation said this.
+    pub fn judged(&mut self, verdict: Verdict) {
+        self.verdict = Some(verdict);
+    }
+
+    /// Its method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The status that it was answered with, if it was.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
     }
 
     /// The head of the answer is on its way to the caller.
@@ -203,6 +225,9 @@ impl Call {
         let status = self.grpc_status.map(Code::decides_as).or(self.status);
         self.span.end(status, outcome, self.attempts);
         self.requests(|requests| requests.count(status, outcome));
+        if let (Some(metrics), Some(kind), Some(verdict)) = (&self.metrics, self.operation, self.verdict) {
+            metrics.count_operation(kind, verdict);
+        }
         let key = self.metrics.as_ref().map(|metrics| metrics.key());
         tracing::info!(
             target: "tidegate::access",
@@ -214,6 +239,8 @@ impl Call {
             path = self.uri.path(),
             status = self.status.map_or(0, |status| status.as_u16()),
             grpc_status = self.grpc_status.map(Code::name),
+            graphql_operation = self.operation.map(Kind::name),
+            graphql_errors = self.verdict.map(Verdict::name),
             outcome,
             attempts = self.attempts,
             bytes,

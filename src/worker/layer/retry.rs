@@ -1,13 +1,13 @@
 //! Another try: whether, and after how long.
 //!
-//! Every retry has to pass all of this: the way the last attempt ended allows it for this method, the limit is not
+//! Every retry has to pass all of this: the way the last attempt ended allows it for such a request, the limit is not
 //! reached, the body can be sent again, the wait (backoff, or what the provider asks for) ends before the deadline, and
 //! the budget of the Integration has one left. The budget is asked last, because asking takes one out.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::domain::budget::Budget;
@@ -26,11 +26,9 @@ pub struct Retries {
 
 /// The request that may be sent again.
 #[derive(Clone, Copy, Debug)]
-pub struct Repeat<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// It has an `Idempotency-Key`.
-    pub has_key: bool,
+pub struct Repeat {
+    /// It may arrive twice.
+    pub repeatable: bool,
     /// What the answer to a call of gRPC says about another try.
     pub pushback: Option<Pushback>,
     /// Its body can be sent again.
@@ -68,8 +66,8 @@ impl Retries {
 
     /// Whether such a request may have to be sent again after some of its body was read, which is kept then: where the
     /// provider may see it twice, or where the provider may say that it has seen nothing of it (`refusable`: HTTP/2).
-    pub fn may_repeat(&self, method: &Method, has_key: bool, refusable: bool) -> bool {
-        self.plan.limit > 0 && (refusable || classify::is_repeatable(method, has_key, self.plan.methods))
+    pub fn may_repeat(&self, repeatable: bool, refusable: bool) -> bool {
+        self.plan.limit > 0 && (refusable || repeatable)
     }
 
     /// A request begins.
@@ -82,13 +80,12 @@ impl Retries {
         &self,
         ending: Ending,
         headers: Option<&HeaderMap>,
-        repeat: Repeat<'_>,
+        repeat: Repeat,
         metrics: &IntegrationMetrics,
     ) -> Option<Duration> {
-        let repeatable = classify::is_repeatable(repeat.method, repeat.has_key, self.plan.methods);
         // A refused address is refused the next time too, but another endpoint has another.
         let elsewhere = ending == Ending::Failed(Fault::AddressRefused) && repeat.elsewhere;
-        if !(classify::is_retryable(ending, repeatable, &self.plan) || elsewhere)
+        if !(classify::is_retryable(ending, repeat.repeatable, &self.plan) || elsewhere)
             || repeat.attempts > self.plan.limit
             || !repeat.body
         {
@@ -174,10 +171,9 @@ mod tests {
         }
     }
 
-    fn repeat(attempts: u32) -> Repeat<'static> {
+    fn repeat(attempts: u32) -> Repeat {
         Repeat {
-            method: &Method::GET,
-            has_key: false,
+            repeatable: true,
             pushback: None,
             body: true,
             elsewhere: false,
@@ -186,7 +182,7 @@ mod tests {
         }
     }
 
-    fn again(retries: &Retries, retry_after: Option<&str>, repeat: Repeat<'_>) -> Option<Duration> {
+    fn again(retries: &Retries, retry_after: Option<&str>, repeat: Repeat) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         if let Some(value) = retry_after {
             headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());

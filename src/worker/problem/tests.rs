@@ -34,7 +34,9 @@ fn every_failure() -> Vec<Failure> {
             what: "the body",
             limit: 5,
         },
-        Failure::InvalidRequest { detail: "no Host" },
+        Failure::InvalidRequest {
+            detail: "no Host".into(),
+        },
         Failure::UnknownIntegration { detail: "no such host" },
     ]
 }

@@ -1,5 +1,7 @@
 //! What a call asks for: read once, made into a request for each attempt.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -8,14 +10,17 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Stack;
-use crate::api::integration::{IdempotencyKey, Protocol};
+use super::graphql::Operation;
+use crate::api::integration::{IdempotencyKey, Protocol, RetryMethods};
 use crate::domain::balance::Key;
+use crate::domain::classify;
 use crate::telemetry::spans::Attempt;
 use crate::worker::body::outgoing::{Outgoing, Source};
 use crate::worker::credential::Credential;
 use crate::worker::endpoint::Endpoint;
 use crate::worker::grpc::Bounded;
 use crate::worker::hop;
+use crate::worker::kept::Resumed;
 use crate::worker::layer::authenticate::authenticate;
 use crate::worker::layer::observe::random_uuid;
 use crate::worker::problem::Failure;
@@ -23,7 +28,7 @@ use crate::worker::problem::Failure;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 const INVALID_TARGET: Failure = Failure::InvalidRequest {
-    detail: "the request target is not a path",
+    detail: Cow::Borrowed("the request target is not a path"),
 };
 
 /// What a call asks for, without what was for our hop only.
@@ -31,7 +36,10 @@ pub(super) struct Asked {
     pub method: Method,
     pub target: PathAndQuery,
     pub headers: HeaderMap,
-    pub has_key: bool,
+    /// It may arrive twice.
+    pub repeatable: bool,
+    /// What the operation is, where GraphQL is spoken and one is asked for.
+    pub operation: Option<Operation>,
     /// It is a call of gRPC, for an Integration that speaks it.
     pub grpc: Option<Bounded>,
 }
@@ -69,7 +77,7 @@ impl Asked {
 
 impl Stack {
     /// Checks what is asked for against the limits, and takes off what was for our hop only.
-    pub(super) fn read(&self, started: Instant, mut request: Request<Incoming>) -> Result<(Asked, Source), Failure> {
+    pub(super) fn read(&self, started: Instant, mut request: Request<Incoming>) -> Result<(Asked, Incoming), Failure> {
         let limits = &self.plan.limits;
         if hop::size(request.headers()) > limits.headers {
             return Err(Failure::RequestTooLarge {
@@ -102,29 +110,6 @@ impl Stack {
             // hyper says again how long the body is, from the body itself.
             head.headers.remove(CONTENT_LENGTH);
         }
-        // To gRPC that header is metadata like any other.
-        let plain = grpc.is_none();
-        let mut has_key = plain && head.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
-        if plain
-            && !has_key
-            && self.plan.retries.idempotency_key == IdempotencyKey::Add
-            && [Method::POST, Method::PATCH].contains(&head.method)
-            && let Ok(key) = HeaderValue::try_from(random_uuid())
-        {
-            // Set here, above all attempts, so that it is the same in each.
-            head.headers.insert(IDEMPOTENCY_KEY, key);
-            has_key = true;
-        }
-        let refusable = self.endpoints.iter().any(|endpoint| endpoint.pool().may_speak_http2());
-        // A request that is answered 401 may be sent again whatever its method: the provider has not acted.
-        let keep = self.retries.may_repeat(&head.method, has_key, refusable) || self.may_renew();
-        let source = Source::new(
-            body,
-            limits.request_body,
-            self.plan.timeouts.idle,
-            keep,
-            self.injected.clone(),
-        );
         let target = head
             .uri
             .path_and_query()
@@ -135,10 +120,55 @@ impl Stack {
                 method: head.method,
                 target,
                 headers: head.headers,
-                has_key,
+                repeatable: false,
+                operation: None,
                 grpc,
             },
-            source,
+            body,
+        ))
+    }
+
+    /// Makes the `body` of what is asked for one that attempts can send, and finds out whether they may.
+    pub(super) async fn source(
+        &self,
+        asked: &mut Asked,
+        body: Incoming,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<Source, Failure> {
+        let body = match &self.plan.graphql {
+            None => Resumed::from(body),
+            Some(graphql) => self.operation(graphql, asked, body, started, deadline).await?,
+        };
+        let retries = &self.plan.retries;
+        // To gRPC that header is metadata like any other.
+        let plain = asked.grpc.is_none();
+        let mut has_key = plain && asked.headers.get(IDEMPOTENCY_KEY).is_some_and(|key| !key.is_empty());
+        if plain
+            && !has_key
+            && retries.idempotency_key == IdempotencyKey::Add
+            && [Method::POST, Method::PATCH].contains(&asked.method)
+            && !asked.operation.is_some_and(Operation::is_repeatable)
+            && let Ok(key) = HeaderValue::try_from(random_uuid())
+        {
+            // Set here, above all attempts, so that it is the same in each.
+            asked.headers.insert(IDEMPOTENCY_KEY, key);
+            has_key = true;
+        }
+        asked.repeatable = match asked.operation {
+            None => classify::is_repeatable(&asked.method, has_key, retries.methods),
+            // Its method says nothing of it.
+            Some(operation) => operation.is_repeatable() || has_key || retries.methods == RetryMethods::All,
+        };
+        let refusable = self.endpoints.iter().any(|endpoint| endpoint.pool().may_speak_http2());
+        // A request that is answered 401 may be sent again whatever its method: the provider has not acted.
+        let keep = self.retries.may_repeat(asked.repeatable, refusable) || self.may_renew();
+        Ok(Source::new(
+            body,
+            self.plan.limits.request_body,
+            self.plan.timeouts.idle,
+            keep,
+            self.injected.clone(),
         ))
     }
 

@@ -10,6 +10,7 @@ use http_body::Frame;
 use tokio::time::Instant;
 
 use super::Stack;
+use super::graphql::Reading;
 use crate::api::integration::HealthReason;
 use crate::domain::breaker::Guard;
 use crate::domain::classify::Outcome;
@@ -45,6 +46,8 @@ pub(super) struct Reply {
     pub code: Option<Code>,
     /// It is an answer of gRPC that has not said yet what it comes to.
     pub open: Option<Open>,
+    /// It answers an operation of GraphQL, and is read on its way.
+    pub reading: Option<Reading>,
     /// When the caller gives the call up, if it has said so.
     pub until: Option<Instant>,
     /// The request's body, once this answer is the one to pass on.
@@ -81,6 +84,7 @@ impl Reply {
             endpoint,
             code,
             open,
+            reading,
             until,
             source,
             status: _,
@@ -104,6 +108,7 @@ impl Reply {
             guard,
             load,
             open,
+            reading,
             source,
             _place: place,
         };
@@ -202,6 +207,7 @@ pub struct Finish {
     guard: Guard<Arc<Standing>>,
     load: Load,
     open: Option<Open>,
+    reading: Option<Reading>,
     source: Option<Source>,
     _place: Place,
 }
@@ -223,8 +229,36 @@ impl Finish {
     }
 }
 
+impl Finish {
+    /// The answer to an operation of GraphQL has ended, `whole` or not.
+    fn judge(&mut self, whole: bool) {
+        let Some(reading) = self.reading.take() else { return };
+        let endpoint = &self.load.stack.endpoints[self.load.index];
+        if !whole {
+            if reading.decides() {
+                endpoint.standing().metrics.count_attempt(AttemptOutcome::Cancelled);
+            }
+            return;
+        }
+        let (verdict, failed) = reading.finish();
+        self.call.judged(verdict);
+        if reading.decides() {
+            let said = if failed {
+                Said::errors()
+            } else {
+                Said::http(self.call.status().unwrap_or(StatusCode::OK))
+            };
+            let method = self.call.method().clone();
+            self.load.stack.note_answer(endpoint, &method, said, &mut self.guard);
+        }
+    }
+}
+
 impl End for Finish {
     fn pass(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(reading), Some(data)) = (&mut self.reading, frame.data_ref()) {
+            reading.read(data);
+        }
         let Some(open) = &mut self.open else { return };
         if let Some(trailers) = frame.trailers_ref() {
             // Without a status it is no answer of gRPC, which to a client is UNKNOWN.
@@ -262,6 +296,7 @@ impl End for Finish {
     }
 
     fn end(mut self, how: Ended, bytes: u64) {
+        self.judge(how == Ended::Whole);
         if how == Ended::Whole {
             self.conclude(Code::Unknown);
         } else if let Some(open) = self.open {

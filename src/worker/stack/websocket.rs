@@ -55,7 +55,7 @@ impl Stack {
         if self.plan.protocol != Protocol::WebSocket {
             return Ok(None);
         }
-        let refuse = |detail| Failure::InvalidRequest { detail };
+        let refuse = |detail: &'static str| Failure::InvalidRequest { detail: detail.into() };
         let headers = request.headers();
         handshake::check(request.method(), request.version(), headers).map_err(refuse)?;
         if !request.body().is_end_stream() {
@@ -168,6 +168,7 @@ impl Reply {
             status: _,
             code: _,
             open: _,
+            reading: _,
             until: _,
             source: _,
         } = self;

@@ -186,7 +186,7 @@ fn identity(plan: &Plan, address: &Address) -> pool::Identity {
         // A handshake is one of HTTP/1.1 (RFC 6455 4.1).
         http2: match plan.protocol {
             Protocol::WebSocket => Http2::Never,
-            Protocol::HTTP | Protocol::GRPC => plan.connections.http2,
+            Protocol::HTTP | Protocol::GraphQL | Protocol::GRPC => plan.connections.http2,
         },
         grpc: plan.protocol == Protocol::GRPC,
         denied: plan.denied.clone(),

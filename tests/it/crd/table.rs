@@ -44,12 +44,12 @@ pub const INTEGRATIONS: &[Bad] = &[
     bad(
         "spec: {protocol: TCP}",
         "spec.protocol",
-        "supported values: \"HTTP\", \"GRPC\", \"WebSocket\"",
+        "supported values: \"HTTP\", \"GraphQL\", \"GRPC\", \"WebSocket\"",
     ),
     bad(
         "spec: {protocol: http}",
         "spec.protocol",
-        "supported values: \"HTTP\", \"GRPC\", \"WebSocket\"",
+        "supported values: \"HTTP\", \"GraphQL\", \"GRPC\", \"WebSocket\"",
     ),
     bad(
         "spec: {healthCheck: {service: shop.Orders}}",
@@ -80,6 +80,36 @@ pub const INTEGRATIONS: &[Bad] = &[
         "spec: {protocol: WebSocket, healthCheck: null, connections: {http2: Auto}}",
         "spec.connections.http2",
         "must be 'Never' or absent when `protocol` is 'WebSocket'",
+    ),
+    bad(
+        "spec: {graphql: {maxDepth: 8}}",
+        "spec.graphql",
+        "must be set only when `protocol` is 'GraphQL'",
+    ),
+    bad(
+        "spec: {protocol: GraphQL, graphql: {maxDepth: 0}}",
+        "spec.graphql.maxDepth",
+        "greater than or equal to 1",
+    ),
+    bad(
+        "spec: {protocol: GraphQL, graphql: {maxDepth: 1001}}",
+        "spec.graphql.maxDepth",
+        "less than or equal to 1000",
+    ),
+    bad(
+        "spec: {protocol: GraphQL, graphql: {maxAliases: -1}}",
+        "spec.graphql.maxAliases",
+        "greater than or equal to 0",
+    ),
+    bad(
+        "spec: {protocol: GraphQL, graphql: {maxAliases: 10001}}",
+        "spec.graphql.maxAliases",
+        "less than or equal to 10000",
+    ),
+    bad(
+        "spec: {protocol: GraphQL, graphql: {errorsAreFailures: Sometimes}}",
+        "spec.graphql.errorsAreFailures",
+        "supported values",
     ),
     bad("spec: {endpoints: null}", "spec.endpoints", "Required value"),
     bad(

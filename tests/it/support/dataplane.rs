@@ -92,6 +92,7 @@ pub fn plan(urls: &[String]) -> Plan {
             headers: 64 << 10,
         },
         health_check: None,
+        graphql: None,
         denied: Vec::new(),
         reset_circuit: None,
     }
