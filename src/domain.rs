@@ -1,5 +1,6 @@
 //! Decisions, pure: no async, no clock, no randomness, no I/O. `now` and random numbers are arguments.
 
+pub mod adaptive;
 pub mod aggregate;
 pub mod backoff;
 pub mod balance;
@@ -15,6 +16,7 @@ pub mod health;
 pub mod hosts;
 pub mod inject;
 pub mod key;
+pub mod latency;
 pub mod pause;
 pub mod plan;
 pub mod probing;

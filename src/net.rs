@@ -18,6 +18,8 @@ use crate::domain::classify::Fault;
 use policy::{AddressPolicy, Refused};
 use resolve::Resolve;
 
+#[cfg(test)]
+mod pipe;
 pub mod policy;
 mod race;
 pub mod resolve;
@@ -123,6 +125,8 @@ impl DialError {
 pub struct Dialer {
     policy: Arc<AddressPolicy>,
     resolver: Arc<dyn Resolve>,
+    #[cfg(test)]
+    pipes: Option<pipe::Pipes>,
 }
 
 impl Dialer {
@@ -133,16 +137,18 @@ impl Dialer {
 
     /// A dialer under `policy`, with another resolver.
     pub fn with_resolver(policy: Arc<AddressPolicy>, resolver: Arc<dyn Resolve>) -> Self {
-        Self { policy, resolver }
+        Self {
+            policy,
+            resolver,
+            #[cfg(test)]
+            pipes: None,
+        }
     }
 
     /// The same resolver under another policy, such as one that knows the API server of a plan.
     #[must_use]
     pub fn under(&self, policy: Arc<AddressPolicy>) -> Self {
-        Self {
-            policy,
-            resolver: Arc::clone(&self.resolver),
-        }
+        Self { policy, ..self.clone() }
     }
 
     /// Resolves, checks each address, connects, and makes the TLS handshake, all within `timeout`.
@@ -166,6 +172,10 @@ impl Dialer {
         let host = || Arc::clone(&target.host);
         let addresses = self.addresses(&target.host).await?;
         *resolved = true;
+        #[cfg(test)]
+        if let Some(opened) = self.piped(&addresses, target) {
+            return opened;
+        }
         let stream = race::connect(&addresses, target.port)
             .await
             .map_err(|source| DialError::Connect { host: host(), source })?;
@@ -215,6 +225,9 @@ pub enum Connection {
     Plain(TcpStream),
     /// TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In memory.
+    #[cfg(test)]
+    Pipe(tokio::io::DuplexStream, SocketAddr),
 }
 
 impl Connection {
@@ -222,6 +235,8 @@ impl Connection {
     pub fn is_h2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
+            #[cfg(test)]
+            Self::Pipe(..) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
@@ -231,6 +246,8 @@ impl Connection {
         match self {
             Self::Plain(stream) => stream.peer_addr(),
             Self::Tls(stream) => stream.get_ref().0.peer_addr(),
+            #[cfg(test)]
+            Self::Pipe(_, peer) => Ok(*peer),
         }
     }
 }
@@ -240,6 +257,8 @@ impl AsyncRead for Connection {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(test)]
+            Self::Pipe(stream, _) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -249,6 +268,8 @@ impl AsyncWrite for Connection {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(test)]
+            Self::Pipe(stream, _) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -256,6 +277,8 @@ impl AsyncWrite for Connection {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(test)]
+            Self::Pipe(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -263,6 +286,8 @@ impl AsyncWrite for Connection {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(test)]
+            Self::Pipe(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -274,6 +299,8 @@ impl AsyncWrite for Connection {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(test)]
+            Self::Pipe(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -281,6 +308,8 @@ impl AsyncWrite for Connection {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            #[cfg(test)]
+            Self::Pipe(stream, _) => stream.is_write_vectored(),
         }
     }
 }

@@ -46,6 +46,8 @@ pub mod reading;
 pub mod report;
 pub mod route;
 pub mod serve;
+#[cfg(test)]
+mod simulated;
 pub mod source;
 pub mod stack;
 pub mod standing;

@@ -77,7 +77,8 @@ pub use workers::*;
     validation = bounds::GRPC_PROBE,
     validation = bounds::GRPC_SERVICE,
     validation = bounds::WEBSOCKET_PROBE,
-    validation = bounds::WEBSOCKET_HTTP2
+    validation = bounds::WEBSOCKET_HTTP2,
+    validation = bounds::HEDGE_READS
 )]
 pub struct IntegrationSpec {
     /// What is spoken to the provider. `HTTP` is HTTP/1.1 or HTTP/2, in cleartext or over TLS. `GraphQL` is the

@@ -171,6 +171,12 @@ impl Balancer {
         endpoint.latency = Some((estimate, now));
     }
 
+    /// An attempt to this endpoint took at least so long, and was given up then for another that was faster.
+    pub fn note(&mut self, index: usize, at_least: Duration, now: Instant) {
+        self.begin(index);
+        self.end(index, Some(at_least), now);
+    }
+
     /// Leaves this endpoint alone until then, while another is fit. For what no breaker counts and no probe has seen: its
     /// address was refused. It is asked again after that, because names come to mean other addresses.
     pub fn avoid(&mut self, index: usize, until: Instant) {

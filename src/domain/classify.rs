@@ -108,6 +108,7 @@ mod tests {
             statuses: vec![408, 429, 500, 502, 503, 504],
             methods: RetryMethods::Idempotent,
             idempotency_key: IdempotencyKey::PassOn,
+            hedge: None,
             retry_after_max: Duration::from_secs(60),
             budget_percent: 20,
             budget_interval: Duration::from_secs(10),

@@ -204,6 +204,9 @@ pub struct RetryPlan {
     /// What becomes of a POST or PATCH without an `Idempotency-Key`.
     #[serde(default)]
     pub idempotency_key: IdempotencyKey,
+    /// When a read is asked for a second time beside the first; absent: never.
+    #[serde(default)]
+    pub hedge: Option<HedgePlan>,
     /// `Retry-After` up to this is obeyed; beyond it the answer is passed on.
     #[serde(with = "milliseconds")]
     pub retry_after_max: Duration,
@@ -214,6 +217,16 @@ pub struct RetryPlan {
     pub budget_interval: Duration,
     /// Retries per second that are always allowed.
     pub budget_minimum_per_second: u32,
+}
+
+/// When an attempt is late.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HedgePlan {
+    /// After longer than 95 of 100 recent answers took.
+    P95,
+    /// After this long.
+    After(#[serde(with = "milliseconds")] Duration),
 }
 
 /// When to stop asking an endpoint.
@@ -267,6 +280,19 @@ pub struct ConcurrencyPlan {
     pub max_in_flight: u32,
     /// Requests that wait for a place; beyond both: shed at once.
     pub max_pending: u32,
+    /// Within which bounds the worker finds out by itself how many may be under way; absent: `max_in_flight`.
+    #[serde(default)]
+    pub adaptive: Option<AdaptivePlan>,
+}
+
+/// Bounds of the requests under way where the provider's answers say how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdaptivePlan {
+    /// So many are let through in any case.
+    pub minimum: u32,
+    /// No more are let through.
+    pub maximum: u32,
 }
 
 /// Connections to the provider.

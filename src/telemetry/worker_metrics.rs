@@ -41,6 +41,7 @@ struct Families {
     rate_limit_wait: HistogramVec,
     operations: IntCounterVec,
     pauses: IntCounterVec,
+    concurrency_limit: IntGaugeVec,
 }
 
 /// The endpoint label of what never got as far as an endpoint.
@@ -97,6 +98,8 @@ pub enum RetryReason {
     Timeout,
     /// The provider refused the credential, and there is a newer one.
     Credential,
+    /// The first attempt was late; both were under way.
+    Hedge,
 }
 
 /// Who asked for a pause: `from` of `tidegate_pauses_total`.
@@ -120,7 +123,7 @@ pub enum Circuit {
 }
 
 const ATTEMPTS: [&str; 5] = ["success", "failure-status", "error", "timeout", "cancelled"];
-const REASONS: [&str; 5] = ["status", "connect", "reset", "timeout", "credential"];
+const REASONS: [&str; 6] = ["status", "connect", "reset", "timeout", "credential", "hedge"];
 const PAUSED_BY: [&str; 2] = ["provider", "worker"];
 const STATES: [&str; 3] = ["closed", "half_open", "open"];
 
@@ -199,6 +202,12 @@ impl Families {
                 &with(&["endpoint", "from"]),
                 IntCounterVec::new,
             ),
+            concurrency_limit: vector(
+                "tidegate_concurrency_limit",
+                "Requests that may be under way.",
+                &INTEGRATION,
+                IntGaugeVec::new,
+            ),
             in_flight: vector(
                 "tidegate_in_flight",
                 "Requests under way.",
@@ -209,7 +218,7 @@ impl Families {
     }
 
     fn register(&self, registry: &Registry) {
-        let all: [Box<dyn core::Collector>; 13] = [
+        let all: [Box<dyn core::Collector>; 14] = [
             Box::new(self.requests.clone()),
             Box::new(self.duration.clone()),
             Box::new(self.attempts.clone()),
@@ -223,6 +232,7 @@ impl Families {
             Box::new(self.rate_limit_wait.clone()),
             Box::new(self.pauses.clone()),
             Box::new(self.operations.clone()),
+            Box::new(self.concurrency_limit.clone()),
         ];
         for family in all {
             // The names are constants and registered once; were one taken, serving would matter more than counting.
@@ -258,6 +268,8 @@ pub struct IntegrationMetrics {
     pub duration: Histogram,
     /// Requests under way.
     pub in_flight: IntGauge,
+    /// Requests that may be under way.
+    pub concurrency_limit: IntGauge,
     /// Time that attempts waited under the rate limit, in seconds.
     pub rate_limit_wait: Histogram,
     /// Retries not made because the budget was used up.
@@ -277,6 +289,7 @@ impl IntegrationMetrics {
             key: key.clone(),
             duration: FAMILIES.duration.with_label_values(&labels),
             in_flight: FAMILIES.in_flight.with_label_values(&labels),
+            concurrency_limit: FAMILIES.concurrency_limit.with_label_values(&labels),
             rate_limit_wait: FAMILIES.rate_limit_wait.with_label_values(&labels),
             budget_exhausted: FAMILIES.budget_exhausted.with_label_values(&labels),
             retries: REASONS.map(|reason| FAMILIES.retries.with_label_values(&[labels[0], labels[1], reason])),
@@ -311,6 +324,7 @@ impl Drop for IntegrationMetrics {
         // A series that was never there cannot be removed, which is no error.
         drop(FAMILIES.duration.remove_label_values(&labels));
         drop(FAMILIES.in_flight.remove_label_values(&labels));
+        drop(FAMILIES.concurrency_limit.remove_label_values(&labels));
         drop(FAMILIES.rate_limit_wait.remove_label_values(&labels));
         drop(FAMILIES.budget_exhausted.remove_label_values(&labels));
         for (kind, counters) in Kind::NAMES.into_iter().zip(&self.operations) {

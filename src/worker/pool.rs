@@ -181,6 +181,8 @@ impl Pool {
         let http2 = connection.is_h2();
         match &connection {
             Connection::Plain(_) => Ok((connection, self.identity.grpc)),
+            #[cfg(test)]
+            Connection::Pipe(..) => Ok((connection, self.identity.grpc)),
             // Without a choice the provider would speak HTTP/1.
             Connection::Tls(_) if self.identity.grpc && !http2 => Err(SendError::Dial(DialError::Tls {
                 host: self.target.host.clone(),

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::api::integration::Protocol;
 use crate::domain::balance::Balancer;
-use crate::domain::breaker::Guard;
+use crate::domain::breaker::{Guard, Permit};
 use crate::domain::classify::Ending;
 use crate::domain::grpc;
 use crate::domain::plan::Plan;
@@ -40,7 +40,7 @@ use super::hop;
 use super::kept::Resumed;
 use super::layer::admit::{Admission, NoPlace, Place};
 use super::layer::fault::Unanswered;
-use super::layer::observe::Call;
+use super::layer::observe::{Begun, Call};
 use super::layer::quota::Quota;
 use super::layer::retry::{Repeat, Retries};
 use super::pool::{Lease, Pool, Progress, SendError};
@@ -55,11 +55,15 @@ pub use reply::{AnswerBody, rescue};
 
 mod graphql;
 mod head;
+mod hedge;
 mod notes;
 mod renew;
 mod reply;
 mod turn;
 mod websocket;
+
+/// The endpoint that was tried, and what came of it.
+type Tried = (usize, Result<Reply, Unanswered>);
 
 /// The layers of one plan.
 #[derive(Debug)]
@@ -110,6 +114,7 @@ impl Stack {
         // first attempts wait in.
         let place = self
             .admission
+            .clone()
             .enter(&self.plan.concurrency, deadline)
             .await
             .map_err(|no| match no {
@@ -130,7 +135,13 @@ impl Stack {
             let Some(body) = source.attempt() else {
                 return before.give(place, BODY_GONE);
             };
-            let (tried, result) = match stack.attempt(call, &asked, body, &source, deadline, before.tried).await {
+            // HEDGE is the first attempt made twice: what comes of the two is one result, so everything around it is as it
+            // was.
+            let attempted = match stack.hedge_after(call, &asked, &source) {
+                None => stack.attempt(call, &asked, body, &source, deadline, before.tried).await,
+                Some(after) => stack.attempt_hedged(call, &asked, body, &source, deadline, after).await,
+            };
+            let (tried, result) = match attempted {
                 Ok(tried) => tried,
                 // Nothing was asked, so there is nothing to try again.
                 Err(failure) => return before.give(place, failure),
@@ -170,7 +181,7 @@ impl Stack {
                     .and_then(|_| grpc::pushback(result.as_ref().ok()?.response.headers())),
                 body: source.can_repeat(),
                 elsewhere: stack.endpoints.len() > 1,
-                attempts: call.attempts - u32::from(before.renewed),
+                attempts: call.attempts() - u32::from(before.renewed),
                 deadline,
             };
             let wait = ending.and_then(|ending| stack.retries.again(ending, headers, repeat, &stack.metrics));
@@ -198,26 +209,42 @@ impl Stack {
     /// One attempt: `Err` when nothing could be asked; else the endpoint that was tried, and what came of it.
     async fn attempt(
         self: &Arc<Self>,
-        call: &mut Call,
+        call: &Call,
         asked: &Asked,
         body: Outgoing,
         source: &Source,
         deadline: Instant,
         last: Option<usize>,
-    ) -> Result<(usize, Result<Reply, Unanswered>), Failure> {
+    ) -> Result<Tried, Failure> {
         // QUOTA, PAUSE, BALANCE and BREAKER: whether there may be another attempt now, and where to; see `turn`.
-        let (index, permit) = self.turn(asked, last, deadline).await?;
+        let turn = self.turn(asked, last, deadline).await?;
+        Ok(self.ask(call, asked, body, source, deadline, turn).await)
+    }
+
+    /// One attempt whose turn has come.
+    async fn ask(
+        self: &Arc<Self>,
+        call: &Call,
+        asked: &Asked,
+        body: Outgoing,
+        source: &Source,
+        deadline: Instant,
+        (index, permit): (usize, Permit),
+    ) -> Tried {
         let endpoint = &self.endpoints[index];
+        let started = Instant::now();
+        let number = call.begin_attempt(Begun {
+            endpoint: endpoint.clone(),
+            at: started,
+            is_trial: permit.is_trial(),
+        });
         let mut guard = Guard::new(endpoint.standing().clone(), permit);
         let mut load = Load::begin(self.clone(), index);
-        call.attempts += 1;
-        call.endpoint = Some(endpoint.clone());
         // ATTEMPT TIMEOUT is below the breaker, which is to learn of it, and covers connecting too.
         let bound = self.plan.timeouts.attempt;
-        let started = Instant::now();
         let until = deadline.min(started + bound);
         let progress = Progress::until(self.carried(endpoint, &asked.method).filter_map(Credential::end).min());
-        let span = call.span.attempt(&asked.spanned(endpoint, call.attempts));
+        let span = call.span.attempt(&asked.spanned(endpoint, number));
         let under_way = endpoint.pause().begin();
         let sent = tokio::time::timeout_at(until, self.send(endpoint, asked, body, &progress, &span)).await;
         drop(under_way);
@@ -253,7 +280,8 @@ impl Stack {
                     self.note_answer(endpoint, &asked.method, said, &mut guard);
                 }
                 load.answered(took);
-                call.log_attempt(endpoint.name(), &status, took);
+                self.note_latency(status, took);
+                call.log_attempt(number, endpoint.name(), &status, took);
                 span.end(Ok(status));
                 Ok(Reply {
                     response,
@@ -271,12 +299,13 @@ impl Stack {
             }
             Err(unanswered) => {
                 self.note_fault(index, &unanswered, &mut guard);
-                call.log_attempt(endpoint.name(), &unanswered.fault, took);
+                self.note_no_answer(&unanswered);
+                call.log_attempt(number, endpoint.name(), &unanswered.fault, took);
                 span.end(Err(unanswered.failure.slug()));
                 Err(unanswered)
             }
         };
-        Ok((index, result))
+        (index, result)
     }
 
     /// Asks the endpoint, and waits for the head of its answer.
@@ -380,3 +409,6 @@ impl Before {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

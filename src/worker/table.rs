@@ -118,6 +118,20 @@ impl Table {
         self.directory.clone()
     }
 
+    /// The same over another dialer.
+    #[cfg(test)]
+    #[must_use]
+    pub fn dialing(mut self, dialer: crate::net::Dialer) -> Self {
+        self.parts.dial_with(dialer);
+        self
+    }
+
+    /// What answers for `key`.
+    #[cfg(test)]
+    pub fn stack(&self, key: &Key) -> Option<Arc<Stack>> {
+        self.served.get(key).cloned()
+    }
+
     /// Reports everything anew, because this worker has another share.
     pub fn publish(&self) {
         for stack in self.served.values() {

@@ -5,12 +5,14 @@ use super::Across;
 mod credential;
 mod graphql;
 mod grpc;
+mod resilience;
 mod rotation;
 mod websocket;
 
 pub use credential::*;
 pub use graphql::*;
 pub use grpc::*;
+pub use resilience::*;
 pub use rotation::*;
 pub use websocket::*;
 

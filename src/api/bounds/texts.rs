@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use super::{Form, Text};
 
 mod credential;
+mod hedge;
 mod url;
 
 pub use credential::*;
+pub use hedge::*;
 pub use url::*;
 
 /// A name of ours that ends up in a label or a header: endpoint, namespace.

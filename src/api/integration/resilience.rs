@@ -41,6 +41,11 @@ pub struct Retries {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<IdempotencyKey>,
 
+    /// A second attempt beside the first, for a GET or HEAD without a body that is late: the first good answer counts, and
+    /// the other attempt is given up. It counts for `limit` and `budget`. Without it: none. Only with `protocol: HTTP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
+
     /// `Retry-After` and `RateLimit` headers are obeyed up to this, `0s` to `1h`: by the request that got them, whose answer
     /// is passed on where they ask for more, and by all others of every worker to the same host. Defaults to `60s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +55,17 @@ pub struct Retries {
     /// How many retries there may be for the requests there are, in each worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<RetryBudget>,
+}
+
+/// When an attempt is late.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Hedge {
+    /// `P95`: after longer than 95 of 100 answers of the last half minute took, once there were 50. Or a fixed time, `1ms`
+    /// to `10m`. Defaults to `P95`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::HEDGE_AFTER.schema())]
+    pub after: Option<String>,
 }
 
 /// The wait before a retry: a random part of `base`, doubled with each retry up to `max`.
@@ -208,6 +224,7 @@ pub struct RateLimit {
 /// How many requests each worker has under way and waiting.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::MAXIMUM_WITHIN_IN_FLIGHT)]
 pub struct Concurrency {
     /// Requests under way in one worker, 1 to 100000. Defaults to 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +235,27 @@ pub struct Concurrency {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = bounds::MAX_PENDING.schema())]
     pub max_pending: Option<i32>,
+
+    /// Each worker finds out by itself how many requests the provider answers without a queue, and has no more under way.
+    /// Without it, that is `maxInFlight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<Adaptive>,
+}
+
+/// Within which bounds the number of requests under way follows the provider's answers.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = bounds::MINIMUM_WITHIN_MAXIMUM)]
+pub struct Adaptive {
+    /// Requests that may be under way in any case, 1 to 100000. Defaults to 4, or to `maximum` if that is less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::MAX_IN_FLIGHT.schema())]
+    pub minimum: Option<i32>,
+
+    /// Most requests that may be under way, 1 to 100000, not more than `maxInFlight`. Defaults to `maxInFlight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = bounds::MAX_IN_FLIGHT.schema())]
+    pub maximum: Option<i32>,
 }
 
 /// Connections to the provider.

@@ -40,6 +40,7 @@ pub const RATE_MAX_WAIT: Duration = Duration::from_secs(1);
 
 pub const MAX_IN_FLIGHT: u32 = 64;
 pub const MAX_PENDING: u32 = 256;
+pub const ADAPTIVE_MINIMUM: u32 = 4;
 pub const MAX_PER_ENDPOINT: u32 = 64;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 

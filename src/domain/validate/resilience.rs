@@ -3,13 +3,15 @@
 use super::checks::{Checks, defaults_of_pair};
 use super::defaults;
 use crate::api::bounds;
+use crate::api::duration::Duration;
 use crate::api::integration::{
-    BalancePolicy, CircuitBreaker, Concurrency, Connections, HashOn, Http2, Limits, LoadBalancing, Protocol, RateLimit,
-    Retries, Timeouts,
+    Adaptive, BalancePolicy, CircuitBreaker, Concurrency, Connections, HashOn, Hedge, Http2, Limits, LoadBalancing,
+    Protocol, RateLimit, Retries, Timeouts,
 };
 use crate::domain::grpc;
 use crate::domain::plan::{
-    BreakerPlan, ConcurrencyPlan, ConnectionPlan, LimitPlan, RateLimitPlan, RetryPlan, TimeoutPlan,
+    AdaptivePlan, BreakerPlan, ConcurrencyPlan, ConnectionPlan, HedgePlan, LimitPlan, RateLimitPlan, RetryPlan,
+    TimeoutPlan,
 };
 
 /// Checks `spec.timeouts`.
@@ -42,9 +44,13 @@ pub fn retries(checks: &mut Checks, spec: Option<&Retries>, protocol: Protocol) 
         statuses,
         methods,
         idempotency_key,
+        hedge,
         retry_after_max,
         budget,
     } = spec.cloned().unwrap_or_default();
+    if hedge.is_some() && protocol != Protocol::HTTP {
+        checks.violated("spec.retries.hedge", bounds::HEDGE_READS.must);
+    }
     let backoff = backoff.unwrap_or_default();
     let budget = budget.unwrap_or_default();
     let (base_default, max_default) = defaults_of_pair(
@@ -81,6 +87,7 @@ pub fn retries(checks: &mut Checks, spec: Option<&Retries>, protocol: Protocol) 
         statuses,
         methods: methods.unwrap_or_default(),
         idempotency_key: idempotency_key.unwrap_or_default(),
+        hedge: hedge.map(|hedge| self::hedge(checks, &hedge)),
         retry_after_max: checks.span(
             "spec.retries.retryAfterMax",
             retry_after_max,
@@ -110,6 +117,12 @@ pub fn retries(checks: &mut Checks, spec: Option<&Retries>, protocol: Protocol) 
         checks.violated("spec.retries.backoff.base", bounds::BASE_WITHIN_MAX.must);
     }
     plan
+}
+
+fn hedge(checks: &mut Checks, Hedge { after }: &Hedge) -> HedgePlan {
+    checks.text_if_set("spec.retries.hedge.after", after.as_ref(), bounds::HEDGE_AFTER);
+    let after = after.as_ref().and_then(|after| after.parse::<Duration>().ok());
+    after.map_or(HedgePlan::P95, |after| HedgePlan::After(after.0))
 }
 
 /// Checks `spec.circuitBreaker`.
@@ -207,8 +220,9 @@ pub fn concurrency(checks: &mut Checks, spec: Option<&Concurrency>) -> Concurren
     let Concurrency {
         max_in_flight,
         max_pending,
+        adaptive,
     } = spec.cloned().unwrap_or_default();
-    ConcurrencyPlan {
+    let mut plan = ConcurrencyPlan {
         max_in_flight: checks.range(
             "spec.concurrency.maxInFlight",
             max_in_flight,
@@ -221,7 +235,38 @@ pub fn concurrency(checks: &mut Checks, spec: Option<&Concurrency>) -> Concurren
             bounds::MAX_PENDING,
             defaults::MAX_PENDING,
         ),
+        adaptive: None,
+    };
+    if let Some(Adaptive { minimum, maximum }) = adaptive {
+        let field = "spec.concurrency.adaptive";
+        let most = checks.range(
+            &format!("{field}.maximum"),
+            maximum,
+            bounds::MAX_IN_FLIGHT,
+            plan.max_in_flight,
+        );
+        let least = checks.range(
+            &format!("{field}.minimum"),
+            minimum,
+            bounds::MAX_IN_FLIGHT,
+            defaults::ADAPTIVE_MINIMUM.min(most),
+        );
+        checks.across(
+            "spec.concurrency",
+            most <= plan.max_in_flight,
+            bounds::MAXIMUM_WITHIN_IN_FLIGHT,
+        );
+        if maximum.is_some() {
+            checks.across(field, least <= most, bounds::MINIMUM_WITHIN_MAXIMUM);
+        } else {
+            checks.across("spec.concurrency", least <= most, bounds::MAXIMUM_WITHIN_IN_FLIGHT);
+        }
+        plan.adaptive = Some(AdaptivePlan {
+            minimum: least,
+            maximum: most,
+        });
     }
+    plan
 }
 
 /// Checks `spec.connections`.

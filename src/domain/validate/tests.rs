@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::integration::{BreakerMode, HealthCheck, Http2, IdempotencyKey, RetryMethods, TlsVersion};
+use crate::domain::plan::{AdaptivePlan, HedgePlan};
 
 mod certificate;
 mod credential;
@@ -93,6 +94,7 @@ fn what_is_not_set_has_the_defaults_of_the_contract() {
             statuses: vec![408, 429, 500, 502, 503, 504],
             methods: RetryMethods::Idempotent,
             idempotency_key: IdempotencyKey::PassOn,
+            hedge: None,
             retry_after_max: seconds(60),
             budget_percent: 20,
             budget_interval: seconds(10),
@@ -112,6 +114,7 @@ fn what_is_not_set_has_the_defaults_of_the_contract() {
         concurrency: ConcurrencyPlan {
             max_in_flight: 64,
             max_pending: 256,
+            adaptive: None,
         },
         connections: ConnectionPlan {
             max_per_endpoint: 64,
@@ -305,7 +308,7 @@ fn what_is_set_arrives_where_it_belongs() {
         "{endpoints:?} {timeouts:?} {retries:?} {breaker:?} {rate_limit:?} {concurrency:?} {connections:?} {balance:?} {limits:?} \
          {health_check:?} {replicas} {access:?}"
     );
-    let expected = r#"[EndpointPlan { name: "primary", url: "https://api.example.com/v1", weight: 80, priority: 0 }, EndpointPlan { name: "secondary", url: "https://backup.example.com:8443/", weight: 20, priority: 1 }] TimeoutPlan { connect: 1s, attempt: 2s, request: 20s, idle: 90s } RetryPlan { limit: 4, backoff_base: 100ms, backoff_max: 5s, statuses: [429, 503], methods: All, idempotency_key: Add, retry_after_max: 30s, budget_percent: 25, budget_interval: 15s, budget_minimum_per_second: 2 } BreakerPlan { consecutive_failures: 6, failure_percent: 40, window: 40s, minimum_requests: 21, open_for: 31s, max_open_for: 360s, half_open_requests: 2, mode: ForcedClosed } Some(RateLimitPlan { requests: 100, interval: 2s, burst: 21, max_wait: 1.5s, workers: 3 }) ConcurrencyPlan { max_in_flight: 65, max_pending: 257 } ConnectionPlan { max_per_endpoint: 66, idle_timeout: 91s, http2: Never } RoundRobin LimitPlan { request_body: 11534336, response_body: 105906176, headers: 66560 } Some(ProbePlan { interval: 32s, timeout: 11s, unhealthy_threshold: 5, healthy_threshold: 2, path: "/healthz", method: "HEAD", use_credential: false, statuses: [(200, 299), (304, 304)], expression: Some("status < 300"), service: "" }) 3 ["shop", "billing"]"#;
+    let expected = r#"[EndpointPlan { name: "primary", url: "https://api.example.com/v1", weight: 80, priority: 0 }, EndpointPlan { name: "secondary", url: "https://backup.example.com:8443/", weight: 20, priority: 1 }] TimeoutPlan { connect: 1s, attempt: 2s, request: 20s, idle: 90s } RetryPlan { limit: 4, backoff_base: 100ms, backoff_max: 5s, statuses: [429, 503], methods: All, idempotency_key: Add, hedge: Some(After(150ms)), retry_after_max: 30s, budget_percent: 25, budget_interval: 15s, budget_minimum_per_second: 2 } BreakerPlan { consecutive_failures: 6, failure_percent: 40, window: 40s, minimum_requests: 21, open_for: 31s, max_open_for: 360s, half_open_requests: 2, mode: ForcedClosed } Some(RateLimitPlan { requests: 100, interval: 2s, burst: 21, max_wait: 1.5s, workers: 3 }) ConcurrencyPlan { max_in_flight: 65, max_pending: 257, adaptive: Some(AdaptivePlan { minimum: 5, maximum: 60 }) } ConnectionPlan { max_per_endpoint: 66, idle_timeout: 91s, http2: Never } RoundRobin LimitPlan { request_body: 11534336, response_body: 105906176, headers: 66560 } Some(ProbePlan { interval: 32s, timeout: 11s, unhealthy_threshold: 5, healthy_threshold: 2, path: "/healthz", method: "HEAD", use_credential: false, statuses: [(200, 299), (304, 304)], expression: Some("status < 300"), service: "" }) 3 ["shop", "billing"]"#;
     assert_eq!(text, expected);
     assert_eq!(tls.server_name.as_deref(), Some("api.example.com"));
     assert_eq!(tls.min_version, Some(TlsVersion::V1_3));
@@ -503,4 +506,35 @@ fn ca_pem() -> String {
             .pem()
     });
     PEM.clone()
+}
+
+#[test]
+fn what_is_late_and_what_adapts_have_defaults_that_fit_each_other() {
+    let planned = |spec: serde_json::Value| {
+        let mut all = json!({"endpoints": [{"name": "primary", "url": "https://api.example.com/v1"}]});
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        integration(&object(all), &References::default()).unwrap()
+    };
+    for (hedge, expected) in [
+        (json!({}), HedgePlan::P95),
+        (json!({"after": "P95"}), HedgePlan::P95),
+        (
+            json!({"after": "1s500ms"}),
+            HedgePlan::After(Duration::from_millis(1500)),
+        ),
+    ] {
+        assert_eq!(
+            planned(json!({"retries": {"hedge": hedge}})).retries.hedge,
+            Some(expected)
+        );
+    }
+    for (concurrency, minimum, maximum) in [
+        (json!({"adaptive": {}}), 4, 64),
+        (json!({"maxInFlight": 3, "adaptive": {}}), 3, 3),
+        (json!({"adaptive": {"maximum": 2}}), 2, 2),
+        (json!({"maxInFlight": 200, "adaptive": {"minimum": 100}}), 100, 200),
+    ] {
+        let plan = planned(json!({"concurrency": concurrency})).concurrency;
+        assert_eq!(plan.adaptive, Some(AdaptivePlan { minimum, maximum }));
+    }
 }

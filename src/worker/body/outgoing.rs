@@ -127,6 +127,11 @@ impl<B: Body<Data = Bytes> + Unpin> Source<B> {
         })
     }
 
+    /// Whether there is no body.
+    pub fn is_empty(&self) -> bool {
+        self.shared.is_none()
+    }
+
     /// Whether another attempt could send the body.
     pub fn can_repeat(&self) -> bool {
         self.shared.as_ref().is_none_or(|shared| {

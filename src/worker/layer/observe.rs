@@ -3,7 +3,8 @@
 //! It measures rejections too, and being outermost it cannot see a credential. What it holds is a guard: a call whose
 //! future is dropped, because the caller went away, is told like any other.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri};
@@ -27,10 +28,6 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Call {
     /// When the request was read.
     pub started: Instant,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// The endpoint of the last attempt.
-    pub endpoint: Option<Arc<Endpoint>>,
     /// Its span, if spans are on.
     pub span: CallSpan,
     id: RequestId,
@@ -38,6 +35,8 @@ pub struct Call {
     uri: Uri,
     /// Absent where no Integration answers to the host.
     metrics: Option<Arc<IntegrationMetrics>>,
+    attempts: AtomicU32,
+    last: Mutex<Option<Begun>>,
     status: Option<StatusCode>,
     grpc: bool,
     grpc_status: Option<Code>,
@@ -46,6 +45,17 @@ pub struct Call {
     verdict: Option<Verdict>,
     head_after: Option<Duration>,
     told: bool,
+}
+
+/// An attempt that has begun.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// Where it goes.
+    pub endpoint: Arc<Endpoint>,
+    /// When it began.
+    pub at: Instant,
+    /// It is a trial of a half-open circuit.
+    pub is_trial: bool,
 }
 
 /// What a request is called in logs.
@@ -108,13 +118,13 @@ impl Call {
         }
         Self {
             started: Instant::now(),
-            attempts: 0,
-            endpoint: None,
             span: CallSpan::begin(request, metrics.as_ref().map(|metrics| metrics.key())),
             id: RequestId::of(request.headers()),
             method: request.method().clone(),
             uri: request.uri().clone(),
             metrics,
+            attempts: AtomicU32::new(0),
+            last: Mutex::new(None),
             status: None,
             grpc: grpc::is_call(request.headers()),
             grpc_status: None,
@@ -123,6 +133,33 @@ impl Call {
             head_after: None,
             told: false,
         }
+    }
+
+    /// Attempts so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// An attempt begins; its number, from 1.
+    pub fn begin_attempt(&self, begun: Begun) -> u32 {
+        *self.last() = Some(begun);
+        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The last attempt that began.
+    pub fn begun(&self) -> Option<Begun> {
+        self.last().clone()
+    }
+
+    /// It is the answer of this endpoint that is passed on.
+    pub fn answered_by(&self, endpoint: Arc<Endpoint>) {
+        if let Some(last) = &mut *self.last() {
+            last.endpoint = endpoint;
+        }
+    }
+
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Begun>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A URI for this one call, for problem documents; only where the id is ours, and so surely unique.
@@ -193,13 +230,13 @@ impl Call {
         self.tell(slug, 0, None);
     }
 
-    /// An attempt is over, at debug: `what` is a status or a fault.
-    pub fn log_attempt(&self, endpoint: &str, what: &dyn std::fmt::Debug, took: Duration) {
+    /// The attempt with this number is over, at debug: `what` is a status or a fault.
+    pub fn log_attempt(&self, number: u32, endpoint: &str, what: &dyn std::fmt::Debug, took: Duration) {
         tracing::debug!(
             target: "tidegate::attempt",
             request_id = %self.id,
             endpoint,
-            attempt = self.attempts,
+            attempt = number,
             result = ?what,
             duration_ms = milliseconds(took),
             "attempt",
@@ -212,7 +249,7 @@ impl Call {
             target: "tidegate::attempt",
             request_id = %self.id,
             endpoint,
-            attempt = self.attempts,
+            attempt = self.attempts(),
             came,
             duration_ms = milliseconds(waited),
             "the credential was refused; waited for the next value",
@@ -223,18 +260,20 @@ impl Call {
         self.told = true;
         // The HTTP status of a call of gRPC says nothing: what it came to is what is counted.
         let status = self.grpc_status.map(Code::decides_as).or(self.status);
-        self.span.end(status, outcome, self.attempts);
+        let attempts = self.attempts();
+        self.span.end(status, outcome, attempts);
         self.requests(|requests| requests.count(status, outcome));
         if let (Some(metrics), Some(kind), Some(verdict)) = (&self.metrics, self.operation, self.verdict) {
             metrics.count_operation(kind, verdict);
         }
         let key = self.metrics.as_ref().map(|metrics| metrics.key());
+        let last = self.begun();
         tracing::info!(
             target: "tidegate::access",
             request_id = %self.id,
             namespace = key.map_or("", |key| &*key.namespace),
             integration = key.map_or("", |key| &*key.name),
-            endpoint = self.endpoint.as_ref().map_or("", |endpoint| endpoint.name()),
+            endpoint = last.as_ref().map_or("", |last| last.endpoint.name()),
             method = self.method.as_str(),
             path = self.uri.path(),
             status = self.status.map_or(0, |status| status.as_u16()),
@@ -242,7 +281,7 @@ impl Call {
             graphql_operation = self.operation.map(Kind::name),
             graphql_errors = self.verdict.map(Verdict::name),
             outcome,
-            attempts = self.attempts,
+            attempts = self.attempts(),
             bytes,
             bytes_from_caller = websocket.map(|ended| ended.from_caller),
             close_code = websocket.map(|ended| ended.code),
@@ -254,8 +293,8 @@ impl Call {
     }
 
     fn requests(&self, count: impl FnOnce(&RequestMetrics)) {
-        match (&self.endpoint, &self.metrics) {
-            (Some(endpoint), _) => count(&endpoint.standing().metrics.requests),
+        match (&*self.last(), &self.metrics) {
+            (Some(last), _) => count(&last.endpoint.standing().metrics.requests),
             (None, Some(metrics)) => count(&metrics.unplaced),
             (None, None) => count(RequestMetrics::unrouted()),
         }

@@ -4,7 +4,7 @@
 //! reached, the body can be sent again, the wait (backoff, or what the provider asks for) ends before the deadline, and
 //! the budget of the Integration has one left. The budget is asked last, because asking takes one out.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::domain::budget::Budget;
 use crate::domain::classify::{self, Ending, Fault};
 use crate::domain::grpc::Pushback;
-use crate::domain::plan::RetryPlan;
+use crate::domain::latency::Latencies;
+use crate::domain::plan::{HedgePlan, RetryPlan};
 use crate::domain::{backoff, retry_after};
 use crate::telemetry::worker_metrics::{IntegrationMetrics, RetryReason};
 
@@ -22,6 +23,8 @@ use crate::telemetry::worker_metrics::{IntegrationMetrics, RetryReason};
 pub struct Retries {
     plan: RetryPlan,
     budget: Mutex<Budget>,
+    /// How long answers take, where that is asked.
+    latencies: Option<Arc<Mutex<Latencies>>>,
 }
 
 /// The request that may be sent again.
@@ -47,6 +50,7 @@ impl Retries {
         Self {
             plan: plan.clone(),
             budget: Mutex::new(budget(plan)),
+            latencies: (plan.hedge == Some(HedgePlan::P95)).then(latencies),
         }
     }
 
@@ -58,9 +62,11 @@ impl Retries {
             && old.budget_interval == plan.budget_interval
             && old.budget_minimum_per_second == plan.budget_minimum_per_second;
         let budget = if same { self.lock().clone() } else { budget(plan) };
+        let known = || self.latencies.clone().unwrap_or_else(latencies);
         Self {
             plan: plan.clone(),
             budget: Mutex::new(budget),
+            latencies: (plan.hedge == Some(HedgePlan::P95)).then(known),
         }
     }
 
@@ -122,6 +128,36 @@ impl Retries {
         Some(wait)
     }
 
+    /// After how long an attempt is late, so that another is made beside it; `None` if none is.
+    pub fn hedge_after(&self) -> Option<Duration> {
+        match self.plan.hedge.filter(|_| self.plan.limit > 0)? {
+            HedgePlan::After(after) => Some(after),
+            HedgePlan::P95 => {
+                let mut latencies = self.latencies.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+                latencies.quantile(95, now().into_std())
+            }
+        }
+    }
+
+    /// Whether the budget has another attempt for one that is late; takes it out.
+    pub fn allow_hedge(&self, metrics: &IntegrationMetrics) -> bool {
+        let allowed = self.lock().withdraw(now().into_std());
+        if allowed {
+            metrics.count_retry(RetryReason::Hedge);
+        } else {
+            metrics.budget_exhausted.inc();
+        }
+        allowed
+    }
+
+    /// An answer took so long.
+    pub fn note_latency(&self, took: Duration) {
+        if let Some(latencies) = &self.latencies {
+            let mut latencies = latencies.lock().unwrap_or_else(PoisonError::into_inner);
+            latencies.note(took, now().into_std());
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,6 +170,10 @@ fn budget(plan: &RetryPlan) -> Budget {
         plan.budget_minimum_per_second,
         now().into_std(),
     )
+}
+
+fn latencies() -> Arc<Mutex<Latencies>> {
+    Arc::new(Mutex::new(Latencies::new(now().into_std())))
 }
 
 fn now() -> Instant {
@@ -164,6 +204,7 @@ mod tests {
             statuses: vec![503],
             methods: RetryMethods::Idempotent,
             idempotency_key: IdempotencyKey::PassOn,
+            hedge: None,
             retry_after_max: Duration::from_secs(5),
             budget_percent: 0,
             budget_interval: Duration::from_secs(10),

@@ -101,7 +101,7 @@ impl Reply {
             // Who listens to a stream of gRPC need not say anything; whether it is there still is asked otherwise.
             source.settle(open.is_some());
         }
-        call.endpoint = Some(endpoint);
+        call.answered_by(endpoint);
         let end = Finish {
             call,
             lease,
@@ -126,7 +126,7 @@ pub(super) fn dress(head: &mut Parts, stack: &Stack, endpoint: &Endpoint, call: 
         .filter_map(|index| stack.credentials.get(*index));
     withdraw(&mut head.headers, sent);
     head.headers.remove(TIDEGATE_ERROR);
-    head.headers.insert(ATTEMPTS, HeaderValue::from(call.attempts));
+    head.headers.insert(ATTEMPTS, HeaderValue::from(call.attempts()));
     if let Ok(name) = HeaderValue::from_str(endpoint.name()) {
         head.headers.insert(ENDPOINT, name);
     }

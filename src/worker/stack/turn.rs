@@ -52,7 +52,7 @@ impl Stack {
         }
     }
 
-    async fn take_token(&self, until: Instant) -> Result<(), Failure> {
+    pub(super) async fn take_token(&self, until: Instant) -> Result<(), Failure> {
         let Some(quota) = &self.quota else { return Ok(()) };
         let timer = self.metrics.rate_limit_wait.start_timer();
         let taken = quota.take_within(until).await;
@@ -60,7 +60,7 @@ impl Stack {
         taken.map_err(|NoToken(retry_after)| Failure::RateLimited { retry_after })
     }
 
-    fn refund_token(&self) {
+    pub(super) fn refund_token(&self) {
         if let Some(quota) = &self.quota {
             quota.refund();
         }
@@ -76,6 +76,27 @@ impl Stack {
                 gate: Opening::Shut,
                 ..standing
             },
+        }
+    }
+
+    /// An endpoint for an attempt beside the one at `one`, where traffic flows; another than that, where there is one.
+    pub(super) fn choose_beside(&self, asked: &Asked, one: usize) -> Option<(usize, Permit)> {
+        let flowing = |index: usize| {
+            let standing = self.standing(index);
+            match standing.gate {
+                Opening::Flows => standing,
+                Opening::TrialDue | Opening::Shut => balance::Standing {
+                    gate: Opening::Shut,
+                    ..standing
+                },
+            }
+        };
+        let key = self.plan.hash_on.as_ref().and_then(|header| asked.key(header));
+        let (draw, now) = (Draw(rand::random(), rand::random()), Instant::now().into_std());
+        let index = self.balancer().choose(flowing, Some(one), key, draw, now)?;
+        match self.endpoints[index].standing().admit() {
+            Gate::Admit(permit) => Some((index, permit)),
+            Gate::Refuse { .. } => None,
         }
     }
 

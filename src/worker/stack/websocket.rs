@@ -181,7 +181,7 @@ impl Reply {
         head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         call.answered(head.status);
-        call.endpoint = Some(endpoint.clone());
+        call.answered_by(endpoint.clone());
         let limits = &stack.plan.limits;
         let bounds = Bounds {
             from_caller: limits.request_body,

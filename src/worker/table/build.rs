@@ -79,6 +79,12 @@ impl Parts {
         }
     }
 
+    /// From now on connections are opened by `dialer`.
+    #[cfg(test)]
+    pub fn dial_with(&mut self, dialer: Dialer) {
+        self.dialer = dialer;
+    }
+
     /// The stack of `plan`, which follows `old`. An error leaves the old one as it was.
     pub fn build(&self, key: &Key, plan: &Arc<Plan>, old: Option<&Arc<Stack>>) -> Result<Stack, UnusablePlan> {
         check(plan)?;
@@ -139,6 +145,7 @@ impl Parts {
                 same.admission.clone()
             },
         );
+        metrics.concurrency_limit.set(admission.wanted().into());
         let quota = plan
             .rate_limit
             .as_ref()

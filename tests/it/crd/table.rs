@@ -29,6 +29,7 @@ const KIND: &str =
     "must have exactly one of `apiKey`, `basic`, `bearer`, `oauth2`, `jwt`, `certificate` and `generated`";
 const ISSUED: &str =
     "must be set only where a value is issued: with `oauth2`, `jwt`, `certificate.issue`, `generated` or";
+const HEDGE: &str = "must be 'P95', or a time from '1ms' to '10m'";
 const DURATION: &str = "should match '^([0-9]{1,5}(h|m|s|ms)){1,4}$'";
 const SIZE: &str = "should match '^[0-9]{1,10}(k|M|G|Ki|Mi|Gi)?$'";
 
@@ -57,7 +58,7 @@ pub const INTEGRATIONS: &[Bad] = &[
         "must be set only when `protocol` is 'GRPC'",
     ),
     bad(
-        "spec: {protocol: GRPC, connections: null, healthCheck: null}",
+        "spec: {protocol: GRPC, connections: null, healthCheck: null, retries: {hedge: null}}",
         "spec.retries.statuses",
         "must not be set when `protocol` is 'GRPC'",
     ),
@@ -72,12 +73,12 @@ pub const INTEGRATIONS: &[Bad] = &[
         "must not have `path`, `method` or `expect.statuses` when `protocol` is 'GRPC'",
     ),
     bad(
-        "spec: {protocol: WebSocket, connections: null, healthCheck: {method: HEAD}}",
+        "spec: {protocol: WebSocket, connections: null, retries: null, healthCheck: {method: HEAD}}",
         "spec.healthCheck.method",
         "must be 'GET' when `protocol` is 'WebSocket'",
     ),
     bad(
-        "spec: {protocol: WebSocket, healthCheck: null, connections: {http2: Auto}}",
+        "spec: {protocol: WebSocket, healthCheck: null, retries: null, connections: {http2: Auto}}",
         "spec.connections.http2",
         "must be 'Never' or absent when `protocol` is 'WebSocket'",
     ),
@@ -87,29 +88,74 @@ pub const INTEGRATIONS: &[Bad] = &[
         "must be set only when `protocol` is 'GraphQL'",
     ),
     bad(
-        "spec: {protocol: GraphQL, graphql: {maxDepth: 0}}",
+        "spec: {protocol: GraphQL, retries: {hedge: null}, graphql: {maxDepth: 0}}",
         "spec.graphql.maxDepth",
         "greater than or equal to 1",
     ),
     bad(
-        "spec: {protocol: GraphQL, graphql: {maxDepth: 1001}}",
+        "spec: {protocol: GraphQL, retries: {hedge: null}, graphql: {maxDepth: 1001}}",
         "spec.graphql.maxDepth",
         "less than or equal to 1000",
     ),
     bad(
-        "spec: {protocol: GraphQL, graphql: {maxAliases: -1}}",
+        "spec: {protocol: GraphQL, retries: {hedge: null}, graphql: {maxAliases: -1}}",
         "spec.graphql.maxAliases",
         "greater than or equal to 0",
     ),
     bad(
-        "spec: {protocol: GraphQL, graphql: {maxAliases: 10001}}",
+        "spec: {protocol: GraphQL, retries: {hedge: null}, graphql: {maxAliases: 10001}}",
         "spec.graphql.maxAliases",
         "less than or equal to 10000",
     ),
     bad(
-        "spec: {protocol: GraphQL, graphql: {errorsAreFailures: Sometimes}}",
+        "spec: {protocol: GraphQL, retries: {hedge: null}, graphql: {errorsAreFailures: Sometimes}}",
         "spec.graphql.errorsAreFailures",
         "supported values",
+    ),
+    bad(
+        "spec: {protocol: WebSocket, healthCheck: null, connections: null}",
+        "spec.retries.hedge",
+        "must be absent unless `protocol` is 'HTTP'",
+    ),
+    bad(
+        "spec: {retries: {hedge: {after: p95}}}",
+        "spec.retries.hedge.after",
+        HEDGE,
+    ),
+    bad(
+        "spec: {retries: {hedge: {after: ''}}}",
+        "spec.retries.hedge.after",
+        "should be at least 1 chars long",
+    ),
+    bad(
+        "spec: {retries: {hedge: {after: 0ms}}}",
+        "spec.retries.hedge.after",
+        HEDGE,
+    ),
+    bad(
+        "spec: {retries: {hedge: {after: 10m1s}}}",
+        "spec.retries.hedge.after",
+        HEDGE,
+    ),
+    bad(
+        "spec: {concurrency: {adaptive: {minimum: 0}}}",
+        "spec.concurrency.adaptive.minimum",
+        "should be greater than or equal to 1",
+    ),
+    bad(
+        "spec: {concurrency: {adaptive: {minimum: 61}}}",
+        "spec.concurrency.adaptive.minimum",
+        "must not be more than `maximum`",
+    ),
+    bad(
+        "spec: {concurrency: {adaptive: {maximum: 66}}}",
+        "spec.concurrency.adaptive.maximum",
+        "must not be more than `maxInFlight`",
+    ),
+    bad(
+        "spec: {concurrency: {maxInFlight: null, adaptive: {minimum: 65, maximum: null}}}",
+        "spec.concurrency.adaptive.maximum",
+        "must not be more than `maxInFlight`",
     ),
     bad("spec: {endpoints: null}", "spec.endpoints", "Required value"),
     bad(
@@ -766,8 +812,10 @@ pub const GOOD_INTEGRATIONS: &[&str] = &[
     "spec: {loadBalancing: {policy: ConsistentHash, hashOn: {header: X-User}}}",
     "spec: {workers: {replicas: 0}}",
     "spec: {healthCheck: {path: '/a/b;c=d/~e', expect: {statuses: ['204', '200-200']}}}",
-    "spec: {protocol: WebSocket, healthCheck: {method: GET, expect: {statuses: ['101']}}}",
-    "spec: {protocol: WebSocket, connections: null, healthCheck: null}",
+    "spec: {protocol: WebSocket, retries: {hedge: null}, healthCheck: {method: GET, expect: {statuses: ['101']}}}",
+    "spec: {protocol: WebSocket, retries: {hedge: null}, connections: null, healthCheck: null}",
+    "spec: {retries: {hedge: {}}, concurrency: {adaptive: {}}}",
+    "spec: {retries: {hedge: {after: P95}}, concurrency: {maxInFlight: 1, adaptive: {minimum: 1, maximum: 1}}}",
     "spec: {limits: {requestBody: '1', responseBody: 1024Gi, headers: 64k}}",
     "spec: {circuitBreaker: {mode: ForcedOpen, openFor: 100ms}}",
     "spec: {credentialRefs: [{name: a.b.c}, {name: b}]}",

@@ -59,6 +59,7 @@ pub fn plan(urls: &[String]) -> Plan {
             statuses: vec![408, 429, 500, 502, 503, 504],
             methods: RetryMethods::Idempotent,
             idempotency_key: IdempotencyKey::PassOn,
+            hedge: None,
             retry_after_max: Duration::from_secs(60),
             budget_percent: 20,
             budget_interval: Duration::from_secs(10),
@@ -78,6 +79,7 @@ pub fn plan(urls: &[String]) -> Plan {
         concurrency: ConcurrencyPlan {
             max_in_flight: 64,
             max_pending: 256,
+            adaptive: None,
         },
         connections: ConnectionPlan {
             max_per_endpoint: 64,

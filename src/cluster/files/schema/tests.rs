@@ -56,7 +56,7 @@ fn a_finding_names_line_and_field_and_what_is_allowed() {
         (
             "limit: 3",
             "jitter: 3",
-            "9: spec.retries.jitter: no such field; there are backoff, budget, idempotencyKey, limit, methods, retryAfterMax, statuses",
+            "9: spec.retries.jitter: no such field; there are backoff, budget, hedge, idempotencyKey, limit, methods, retryAfterMax, statuses",
         ),
         (
             "limit: 3",
