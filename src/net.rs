@@ -168,6 +168,15 @@ impl Dialer {
         }
     }
 
+    /// The addresses that a name has now; `None` for what is an address itself, and where the resolver knows none.
+    pub async fn look_up(&self, host: &Arc<str>) -> Option<Arc<[IpAddr]>> {
+        if host.parse::<IpAddr>().is_ok() {
+            return None;
+        }
+        let answer = self.resolver.resolve(host).await.ok()?;
+        (!answer.is_empty()).then_some(answer)
+    }
+
     async fn open(&self, target: &Target, resolved: &mut bool) -> Result<Connection, DialError> {
         let host = || Arc::clone(&target.host);
         let addresses = self.addresses(&target.host).await?;

@@ -12,6 +12,7 @@
 //!
 //! Bounds: at most `max` HTTP/1 connections carry a request, at most `max` more lie idle; HTTP/2 has one connection.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,10 +33,12 @@ use crate::net::{Connection, DialError, Dialer, Target};
 use super::body::outgoing::Outgoing;
 use super::lanes;
 
+mod addresses;
 pub mod alone;
 mod fit;
 mod idle;
 
+use addresses::LOOK_EVERY;
 use fit::{fit_http1, fit_http2, keep_alive_timeout};
 use idle::{Idle, Shelf};
 
@@ -270,8 +273,8 @@ impl Pool {
         let permit = self.slots.clone().acquire_owned().await;
         progress.waits.store(false, Ordering::Relaxed);
         let permit = permit.map_err(|_| SendError::NotSent)?;
-        if let Some(Idle { sender, lane, .. }) = self.shelf().take(Instant::now(), lanes::current()) {
-            return Ok(Open::Exclusive(Driven { sender, lane }, permit, false));
+        if let Some(Idle { sender, lane, peer, .. }) = self.shelf().take(Instant::now(), lanes::current()) {
+            return Ok(Open::Exclusive(Driven { sender, lane, peer }, permit, false));
         }
         // Where HTTP/2 is possible, one request opens the connection and the others wait to see if they can share it;
         // if they cannot, because it failed or speaks HTTP/1, they do not wait for each other as well.
@@ -287,16 +290,20 @@ impl Pool {
             return Ok(Open::Shared(sender, false));
         }
         let (connection, http2) = self.dial().await?;
+        let peer = connection.peer().ok().map(|peer| peer.ip());
+        if let Some(peer) = peer {
+            self.shelf().dialled(peer);
+        }
         if http2 {
             let sender = self.open_http2(connection).await?;
-            self.shelf().share(sender.clone());
+            self.shelf().share(sender.clone(), peer);
             self.clone().sweep();
             Ok(Open::Shared(sender, true))
         } else {
             self.shelf().note_http1();
             let sender = self.open_http1(connection).await?;
             let lane = lanes::current();
-            Ok(Open::Exclusive(Driven { sender, lane }, permit, true))
+            Ok(Open::Exclusive(Driven { sender, lane, peer }, permit, true))
         }
     }
 
@@ -343,13 +350,14 @@ impl Pool {
         self.shelf().retire();
     }
 
-    fn keep(self: &Arc<Self>, Driven { sender, lane }: Driven, keep_alive: Option<Duration>) {
+    fn keep(self: &Arc<Self>, Driven { sender, lane, peer }: Driven, keep_alive: Option<Duration>) {
         let now = Instant::now();
         let idle = keep_alive.map_or(self.bounds.idle, |timeout| timeout.min(self.bounds.idle));
         let first = self.shelf().put(
             Idle {
                 sender,
                 until: now + idle,
+                peer,
                 lane,
             },
             self.bounds.max as usize,
@@ -359,7 +367,7 @@ impl Pool {
         }
     }
 
-    /// Closes connections whose time is over, until none is left.
+    /// Closes connections whose time is over, or whose address the name has no more, until none is left.
     fn sweep(self: Arc<Self>) {
         if !self.shelf().begin_sweep() {
             return;
@@ -367,11 +375,18 @@ impl Pool {
         let idle = self.bounds.idle;
         let pool = Arc::downgrade(&self);
         tokio::spawn(async move {
+            let mut looked = Instant::now();
             loop {
                 tokio::time::sleep((idle / 4).clamp(Duration::from_millis(100), Duration::from_secs(10))).await;
                 let Some(pool) = pool.upgrade() else { return };
                 if pool.shelf().sweep(Instant::now(), idle) {
                     return;
+                }
+                if looked.elapsed() >= LOOK_EVERY {
+                    looked = Instant::now();
+                    if let Some(answer) = pool.dialer.look_up(&pool.target.host).await {
+                        pool.shelf().note_addresses(&answer);
+                    }
                 }
             }
         });
@@ -383,9 +398,10 @@ enum Open {
     Exclusive(Driven, OwnedSemaphorePermit, bool),
 }
 
-/// A connection, and the lane that drives it, if one does.
+/// A connection, where it leads, and the lane that drives it, if one does.
 #[derive(Debug)]
 struct Driven {
     sender: http1::SendRequest<Outgoing>,
     lane: Option<usize>,
+    peer: Option<IpAddr>,
 }

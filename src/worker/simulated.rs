@@ -83,8 +83,13 @@ pub struct World {
 impl World {
     /// A worker that runs `plan` in front of `provider`.
     pub async fn start(plan: Plan, provider: impl Provider) -> Self {
+        Self::start_with(plan, provider, Dialer::new(Arc::new(AddressPolicy::default()))).await
+    }
+
+    /// The same with the resolver of `dialer`.
+    pub async fn start_with(plan: Plan, provider: impl Provider, dialer: Dialer) -> Self {
         let provider = Arc::new(provider);
-        let dialer = Dialer::new(Arc::new(AddressPolicy::default())).through(move |address| {
+        let dialer = dialer.through(move |address| {
             let provider = provider.clone();
             if !provider.accepts(address) {
                 return Err(io::ErrorKind::ConnectionRefused.into());

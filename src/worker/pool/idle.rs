@@ -1,10 +1,12 @@
 //! The connections of a pool that carry no request.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
+use super::addresses::Addresses;
 use crate::worker::body::outgoing::Outgoing;
 
 /// Connections that carry no request, or that any number of requests share.
@@ -12,7 +14,8 @@ use crate::worker::body::outgoing::Outgoing;
 pub struct Shelf {
     /// The last used is last; it is used first, so that what is not needed grows old.
     idle: Vec<Idle>,
-    shared: Option<(http2::SendRequest<Outgoing>, Instant)>,
+    shared: Option<Shared>,
+    addresses: Addresses,
     /// The last connection spoke HTTP/1.
     http1: bool,
     sweeping: bool,
@@ -22,6 +25,14 @@ pub struct Shelf {
     crossed: u32,
 }
 
+/// A connection that any number of requests share.
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Outgoing>,
+    used: Instant,
+    peer: Option<IpAddr>,
+}
+
 /// An idle connection.
 #[derive(Debug)]
 pub struct Idle {
@@ -29,6 +40,8 @@ pub struct Idle {
     pub sender: http1::SendRequest<Outgoing>,
     /// When it is to be closed.
     pub until: Instant,
+    /// Where it leads.
+    pub peer: Option<IpAddr>,
     /// The lane that drives it, if one does.
     pub lane: Option<usize>,
 }
@@ -40,19 +53,20 @@ const CROSSINGS: u32 = 16;
 impl Shelf {
     /// The shared connection, if there is one and it takes requests.
     pub fn shared(&mut self) -> Option<http2::SendRequest<Outgoing>> {
-        let (sender, used) = self.shared.as_mut()?;
-        if sender.is_closed() {
+        let shared = self.shared.as_mut()?;
+        if shared.sender.is_closed() {
             self.shared = None;
             return None;
         }
-        *used = Instant::now();
-        Some(sender.clone())
+        shared.used = Instant::now();
+        Some(shared.sender.clone())
     }
 
     /// From now on `sender` is shared, unless nothing is.
-    pub fn share(&mut self, sender: http2::SendRequest<Outgoing>) {
+    pub fn share(&mut self, sender: http2::SendRequest<Outgoing>, peer: Option<IpAddr>) {
         if !self.retired {
-            self.shared = Some((sender, Instant::now()));
+            let used = Instant::now();
+            self.shared = Some(Shared { sender, used, peer });
         }
         self.http1 = false;
     }
@@ -111,7 +125,7 @@ impl Shelf {
 
     /// Keeps a connection, at most `max` of them; says whether it is the first.
     pub fn put(&mut self, idle: Idle, max: usize) -> bool {
-        if self.retired {
+        if self.retired || idle.peer.is_some_and(|peer| self.addresses.has_left(peer)) {
             return false;
         }
         if self.idle.len() >= max.max(1) {
@@ -119,6 +133,20 @@ impl Shelf {
         }
         self.idle.push(idle);
         self.idle.len() == 1
+    }
+
+    /// A connection leads to this address, which its name has now.
+    pub fn dialled(&mut self, peer: IpAddr) {
+        self.addresses.dialled(peer);
+    }
+
+    /// The name has these addresses now. Lets go of connections to those that it has no more; what is under way on a
+    /// shared one goes on to its end.
+    pub fn note_addresses(&mut self, answer: &[IpAddr]) {
+        self.addresses.note(answer);
+        let left = |peer: Option<IpAddr>| peer.is_some_and(|peer| self.addresses.has_left(peer));
+        self.idle.retain(|idle| !left(idle.peer));
+        self.shared.take_if(|shared| left(shared.peer));
     }
 
     /// Whether a sweep is to begin now: there is none yet.
@@ -131,7 +159,7 @@ impl Shelf {
         self.idle.retain(|idle| !idle.sender.is_closed() && idle.until > now);
         // Letting go of the way in closes the connection when the last request on it has ended.
         self.shared
-            .take_if(|(sender, used)| sender.is_closed() || now.duration_since(*used) >= idle);
+            .take_if(|shared| shared.sender.is_closed() || now.duration_since(shared.used) >= idle);
         self.sweeping = !(self.idle.is_empty() && self.shared.is_none());
         !self.sweeping
     }
