@@ -39,7 +39,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub struct Limit {
     minimum: u32,
     maximum: u32,
-    limit: f64,
+    aim: f64,
     /// In seconds, with a short queue; absent until it was measured.
     base: Option<f64>,
     measuring: Option<Measuring>,
@@ -83,7 +83,7 @@ impl Limit {
         Self {
             minimum,
             maximum: maximum.max(minimum),
-            limit: f64::from(minimum),
+            aim: f64::from(minimum),
             base: None,
             measuring: Some(Measuring {
                 since: now,
@@ -99,15 +99,20 @@ impl Limit {
     pub fn adjust(&mut self, minimum: u32, maximum: u32) {
         self.minimum = minimum;
         self.maximum = maximum.max(minimum);
-        self.limit = self.bounded(self.limit);
+        self.aim = self.bounded(self.aim);
     }
 
     /// How many requests may be under way now.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is between two whole numbers of this type"
+    )]
     pub fn get(&self) -> u32 {
         if self.measuring.is_some() {
             return self.minimum;
         }
-        self.limit as u32
+        self.aim as u32
     }
 
     /// An answer took so long, while so many requests were under way.
@@ -154,7 +159,7 @@ impl Limit {
         }
         self.window = Window::new(now);
         if refused {
-            self.limit = self.bounded(self.limit * AFTER_REFUSAL);
+            self.aim = self.bounded(self.aim * AFTER_REFUSAL);
         }
         if answers == 0 {
             return;
@@ -168,11 +173,11 @@ impl Limit {
         self.base = Some(base);
         if !refused {
             let gradient = (TOLERANCE * base / mean.max(f64::MIN_POSITIVE)).clamp(STEEPEST, 1.0);
-            let next = self.bounded(self.limit * gradient + self.limit.sqrt());
+            let next = self.bounded(self.aim * gradient + self.aim.sqrt());
             // What is not used says nothing of what could be.
             let is_used = most_under_way.saturating_mul(2) >= self.get();
-            if is_used || next < self.limit {
-                self.limit = next;
+            if is_used || next < self.aim {
+                self.aim = next;
             }
         }
         if now >= self.measure_at {

@@ -10,9 +10,9 @@ const SPAN: Duration = Duration::from_secs(15);
 /// Fewer answers say nothing.
 const ENOUGH: u64 = 50;
 /// Buckets in an octave.
-const STEPS: u32 = 8;
+const STEPS: usize = 8;
 /// From a microsecond to more than an hour.
-const BUCKETS: usize = 32 * STEPS as usize;
+const BUCKETS: usize = 32 * STEPS;
 
 /// The latencies of recent answers.
 #[derive(Clone, Debug)]
@@ -91,14 +91,14 @@ impl Latencies {
 fn bucket(latency: Duration) -> usize {
     let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1);
     let octave = micros.ilog2();
-    let step = (u128::from(micros) * u128::from(STEPS) >> octave) as usize - STEPS as usize;
-    (octave as usize * STEPS as usize + step).min(BUCKETS - 1)
+    let step = ((u128::from(micros) * STEPS as u128) >> octave) % STEPS as u128;
+    (octave as usize * STEPS + usize::try_from(step).unwrap_or(0)).min(BUCKETS - 1)
 }
 
 /// Where a bucket ends.
 fn end(bucket: usize) -> Duration {
-    let (octave, step) = (bucket / STEPS as usize, bucket as u64 % u64::from(STEPS));
-    Duration::from_micros(((u64::from(STEPS) + step + 1) << octave).div_ceil(u64::from(STEPS)))
+    let (octave, step) = (bucket / STEPS, bucket % STEPS);
+    Duration::from_micros((((STEPS + step + 1) as u64) << octave).div_ceil(STEPS as u64))
 }
 
 #[cfg(test)]

@@ -258,7 +258,7 @@ async fn what_is_late_is_learned_from_what_answers_take() {
 
     impl Provider for Uneven {
         fn answer(&self, _: SocketAddr, _: Request<Incoming>) -> BoxFuture<'static, Response<Full<Bytes>>> {
-            let number = self.0.fetch_add(1, Ordering::SeqCst) as u32;
+            let number = u32::try_from(self.0.fetch_add(1, Ordering::SeqCst)).unwrap();
             let after = if number % 40 == 39 {
                 2000 * MS
             } else {
