@@ -50,7 +50,8 @@ pub struct CredentialReport {
     pub name: String,
     /// The revision that new requests carry.
     pub revision: i64,
-    /// 401 or 403, if the provider answered that to this revision, and nothing else since.
+    /// 401 or 403, if the provider answered that to this revision, and nothing else since; a 403 after other answers counts
+    /// from the tenth in a row on.
     #[serde(default)]
     pub rejected_status: Option<u16>,
 }

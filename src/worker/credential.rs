@@ -1,6 +1,6 @@
 //! A credential in use: until when it may be sent, and what the provider says of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// From the beginning of one such wait to that of another for the same revision. A credential that is dead, and a provider
 /// that answers 401 to some requests whatever the credential, must not slow down every call.
 const REST: Duration = Duration::from_secs(60);
+
+/// So many answers of 403 in a row, after others, are about the credential and not about what was asked for: a caller who
+/// wants what it may not have must not have the credential called refused, over and over, while it works for all others.
+const IN_A_ROW: u32 = 10;
 
 /// Who sent the request that the provider answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,10 @@ struct Word {
     refusal: AtomicU16,
     /// Whether it was said to a caller.
     to_caller: AtomicBool,
+    /// Whether a caller was ever answered anything else.
+    worked: AtomicBool,
+    /// How often 403 was said since then.
+    forbidden: AtomicU32,
     /// When callers last began to wait for the next revision.
     waits: Mutex<Option<Instant>>,
 }
@@ -131,6 +139,9 @@ impl Credential {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => status.as_u16(),
             _ => 0,
         };
+        if self.word.is_about_the_request(refusal, asker) {
+            return false;
+        }
         let to_caller = refusal != 0 && asker == Asker::Caller;
         // Plain loads first: the common answer changes nothing, and a swap would move the cache line between cores.
         if self.word.to_caller.load(Ordering::Relaxed) != to_caller {
@@ -171,6 +182,26 @@ fn tells(status: StatusCode, asker: Asker, refused_to_caller: bool) -> bool {
 }
 
 impl Word {
+    /// Takes note of an answer, and says whether it is a 403 that is about what was asked for.
+    fn is_about_the_request(&self, refusal: u16, asker: Asker) -> bool {
+        if refusal == 0 {
+            if asker == Asker::Caller {
+                // Loads first, as above.
+                if !self.worked.load(Ordering::Relaxed) {
+                    self.worked.store(true, Ordering::Relaxed);
+                }
+                if self.forbidden.load(Ordering::Relaxed) != 0 {
+                    self.forbidden.store(0, Ordering::Relaxed);
+                }
+            }
+            return false;
+        }
+        let one_of_many = refusal == StatusCode::FORBIDDEN.as_u16()
+            && self.worked.load(Ordering::Relaxed)
+            && self.refusal.load(Ordering::Relaxed) == 0;
+        one_of_many && self.forbidden.fetch_add(1, Ordering::Relaxed) + 1 < IN_A_ROW
+    }
+
     fn waits(&self) -> MutexGuard<'_, Option<Instant>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,6 +313,30 @@ mod tests {
             credential.note_answer(StatusCode::from_u16(status).unwrap(), asker);
             assert_eq!(credential.refusal(), refusal, "{asker:?} {status}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_403_among_other_answers_is_about_what_was_asked_for() {
+        let credential = Credential::new(plan(1, None), None, now());
+        let say = |status: u16| credential.note_answer(StatusCode::from_u16(status).unwrap(), Asker::Caller);
+        assert!(say(403), "where nothing ever worked, the first one counts");
+        assert!(say(200));
+        for _ in 0..100 {
+            for _ in 1..IN_A_ROW {
+                assert!(!say(403));
+                say(500);
+            }
+            assert_eq!(credential.refusal(), None);
+            say(404);
+        }
+        for _ in 1..IN_A_ROW {
+            say(403);
+        }
+        assert!(say(403), "nothing else for so long");
+        assert_eq!(credential.refusal(), Some(403));
+        assert!(say(200));
+        assert!(say(401), "a 401 is about the credential");
+        assert_eq!(credential.refusal(), Some(401));
     }
 
     #[tokio::test(start_paused = true)]
