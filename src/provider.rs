@@ -23,6 +23,7 @@ pub mod certificate;
 pub mod exchange;
 pub mod extract;
 pub mod generated;
+pub mod jws;
 pub mod jwt;
 pub mod lookup;
 pub mod oauth2;
@@ -277,6 +278,21 @@ impl Providers {
         id: Option<&str>,
     ) -> Result<(), IssueError> {
         steps::revoke(&*self.exchange, order, steps::Revoked { value, id }).await
+    }
+
+    /// Takes away all that carries the attempt's id at the provider. What could not be, by its id there; `None` if there is
+    /// no way to ask.
+    pub async fn take_away(&self, order: &Order<'_>) -> Result<Option<Vec<(String, IssueError)>>, IssueError> {
+        let Some(ids) = self.find(order).await? else {
+            return Ok(None);
+        };
+        let mut left = Vec::new();
+        for id in ids {
+            if let Err(error) = self.revoke(order, None, Some(&id)).await {
+                left.push((id, error));
+            }
+        }
+        Ok(Some(left))
     }
 
     /// What carries the attempt's id at the provider; `None` if there is no way to ask.

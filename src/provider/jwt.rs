@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::jws::SignError;
 use super::{IssueError, Named, Order, lookup};
 use crate::api::credential::SecretKeyRef;
 use crate::api::credential::jwt::{Jwt, JwtAlgorithm, JwtGenerate};
 use crate::domain::rotation::{Minted, Reason};
 use crate::domain::secret::SecretValue;
 use keys::{Advance, Key, Keys, Signer, Succession, advance, later};
-use signing_key::{SignError, SigningKey};
+use signing_key::SigningKey;
 
 pub mod keys;
 pub mod signing_key;
@@ -59,11 +58,7 @@ pub fn issue(order: &Order<'_>, fill: &mut dyn FnMut(&mut [u8])) -> Result<Minte
 }
 
 fn with_key_of_user(order: &Order<'_>, spec: &Jwt, key_ref: &SecretKeyRef) -> Result<Minted, IssueError> {
-    let source = lookup::Source {
-        field: "spec.jwt.keyRef",
-        secret: &key_ref.name,
-        key: &key_ref.key,
-    };
+    let source = lookup::Source::secret("spec.jwt.keyRef", &key_ref.name, &key_ref.key);
     let key = SigningKey::read(spec.algorithm, source.read(order.sources)?).map_err(|unfit| source.unusable(unfit))?;
     mint(order, spec, &key, spec.key_id.as_deref()).map(|(minted, _)| minted)
 }
@@ -197,12 +192,5 @@ pub fn signed(key: &SigningKey, kid: Option<&str>, claims: &Map<String, Value>) 
     if let Some(kid) = kid {
         header.insert("kid".to_owned(), json!(kid));
     }
-    let part = |part: &Map<String, Value>| serde_json::to_vec(part).map(|json| URL_SAFE_NO_PAD.encode(json));
-    let (header, payload) = (
-        part(&header).map_err(|_| SignError)?,
-        part(claims).map_err(|_| SignError)?,
-    );
-    let message = format!("{header}.{payload}");
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes())?);
-    Ok(SecretValue::new(format!("{message}.{signature}")))
+    key.pair().token(&header, claims)
 }

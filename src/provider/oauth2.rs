@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::exchange::{Exchange, ExchangeError};
+use super::lookup::{invalid, unset};
 use super::{IssueError, Named, Order};
 use crate::api::condition::reason;
 use crate::api::credential::SecretKeyRef;
@@ -27,7 +28,6 @@ mod discovery;
 mod endpoint;
 mod form;
 mod request;
-mod source;
 
 /// Key of the issued Secret that holds the access token.
 pub const TOKEN: &str = "token";
@@ -121,18 +121,6 @@ pub fn named(spec: &OAuth2) -> Named {
 /// `time` and `passed` after it; the end of time where that is beyond it.
 fn after(time: Timestamp, passed: Duration) -> Timestamp {
     time.checked_add(passed).unwrap_or(Timestamp::MAX)
-}
-
-/// Only an edit of the spec, or of what `field` names, helps.
-fn invalid(field: &str, must: &str) -> IssueError {
-    IssueError::Refused {
-        reason: reason::INVALID_SPEC,
-        message: format!("`{field}` {must}"),
-    }
-}
-
-fn unset(field: &str) -> IssueError {
-    invalid(field, "must be set")
 }
 
 #[cfg(test)]

@@ -177,25 +177,19 @@ fn published(scene: &Scene, attempt: &Attempt, minted: &Minted, now: Timestamp) 
     let mut values = minted.values.clone();
     let mut previous = None;
     if scene.policy.keeps_previous {
-        let replaced = before.map(|record| Previous {
-            revision: record.revision,
-            id: record.id.clone(),
-            not_after: record.not_after,
+        // The first value, which somebody else wrote, may be taken away as well.
+        let first = provider::first_value(&scene.credential.spec, &scene.sources);
+        let replaced = match before {
+            Some(record) => Some((record.revision, record.id.clone(), record.not_after)),
+            None => first.as_ref().map(|_| (scene.current.revision, None, None)),
+        };
+        previous = replaced.map(|(revision, id, not_after)| Previous {
+            revision,
+            id,
+            not_after,
             confirmed: None,
             failures: 0,
             next_attempt: None,
-        });
-        // The first value, which somebody else wrote, may be taken away as well.
-        let first = provider::first_value(&scene.credential.spec, &scene.sources);
-        let replaced = replaced.or_else(|| {
-            first.as_ref().map(|_| Previous {
-                revision: scene.current.revision,
-                id: None,
-                not_after: None,
-                confirmed: None,
-                failures: 0,
-                next_attempt: None,
-            })
         });
         let old = match before {
             Some(_) => scene.values(),
@@ -206,7 +200,6 @@ fn published(scene: &Scene, attempt: &Attempt, minted: &Minted, now: Timestamp) 
             .into_iter()
             .filter(|(key, _)| provider::VALUE_KEYS.contains(&key.as_str()));
         values.extend(kept.map(|(key, value)| (format!("{PREVIOUS}{key}"), value)));
-        previous = replaced;
     }
     let rejections = match (attempt.reason, before) {
         (Reason::Rejected, before) => before.map_or(0, |record| record.rejections).saturating_add(1),

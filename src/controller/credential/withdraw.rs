@@ -122,20 +122,20 @@ async fn revoke_all<C: Cluster, F: Fleet>(
                     context.providers.revoke(&order, value, minted.id.as_deref()).await,
                 );
             }
-            None if attempt.sends > 0 && attempt.phase == Phase::Intent => match context.providers.find(&order).await {
-                Ok(Some(ids)) => {
-                    for id in ids {
-                        note(called(&id), context.providers.revoke(&order, None, Some(&id)).await);
-                    }
+            None if attempt.sends > 0 && attempt.phase == Phase::Intent => {
+                let unknown = || IssueError::Lost {
+                    message: "whether it made a value is not known".into(),
+                };
+                match context
+                    .providers
+                    .take_away(&order)
+                    .await
+                    .and_then(|left| left.ok_or_else(unknown))
+                {
+                    Ok(left) => left.into_iter().for_each(|(id, error)| note(called(&id), Err(error))),
+                    Err(error) => note(format!("attempt {}", attempt.id), Err(error)),
                 }
-                Ok(None) => note(
-                    format!("attempt {}", attempt.id),
-                    Err(IssueError::Lost {
-                        message: "whether it made a value is not known".into(),
-                    }),
-                ),
-                Err(error) => note(format!("attempt {}", attempt.id), Err(error)),
-            },
+            }
             _ => {}
         }
     }

@@ -29,11 +29,7 @@ impl Authority {
     /// The CA of the Secret `secret`: its chain in `tls.crt`, its key in `tls.key`, and in `ca.crt`, which may be absent,
     /// more of its chain.
     pub fn read(sources: &Sources, secret: &str, now: Timestamp) -> Result<Self, IssueError> {
-        let value = |key| Source {
-            field: FIELD,
-            secret,
-            key,
-        };
+        let value = |key| Source::secret(FIELD, secret, key);
         let certificate = value("tls.crt");
         let mut pool = chain::read(certificate.read(sources)?.expose()).map_err(|error| certificate.unusable(error))?;
         let signer = pool.remove(0);

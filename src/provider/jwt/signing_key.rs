@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
-};
-use aws_lc_rs::{digest, hmac, rand};
+use aws_lc_rs::digest;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::PrivateKeyDer;
@@ -16,6 +14,7 @@ use x509_parser::public_key::RSAPublicKey;
 
 use crate::api::credential::jwt::JwtAlgorithm;
 use crate::domain::secret::SecretValue;
+use crate::provider::jws::Pair;
 use crate::provider::private_key::{self, KeyKind, MakeKeyError, UnusableKey};
 
 #[cfg(test)]
@@ -28,13 +27,6 @@ const HMAC_MIN: usize = 32;
 pub struct SigningKey {
     algorithm: JwtAlgorithm,
     pair: Pair,
-}
-
-enum Pair {
-    Rsa(RsaKeyPair),
-    Ec(EcdsaKeyPair),
-    Ed(Ed25519KeyPair),
-    Shared(SecretValue),
 }
 
 /// What is wrong with a key, as what it must be instead.
@@ -53,11 +45,6 @@ pub enum UnfitKey {
     #[error("be the raw bytes of a shared key for HS256, not PEM")]
     Pem,
 }
-
-/// Signing failed; the crypto provider does not say why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token could not be signed")]
-pub struct SignError;
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,25 +111,9 @@ impl SigningKey {
         self.algorithm
     }
 
-    /// The signature of `message` as JWS wants it (RFC 7518, 3; RFC 8037, 3.1).
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        match &self.pair {
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &rand::SystemRandom::new(), message, &mut signature)
-                    .map_err(|_| SignError)?;
-                Ok(signature)
-            }
-            Pair::Ec(pair) => {
-                let signature = pair.sign(&rand::SystemRandom::new(), message);
-                Ok(signature.map_err(|_| SignError)?.as_ref().to_vec())
-            }
-            Pair::Ed(pair) => Ok(pair.try_sign(message).map_err(|_| SignError)?.as_ref().to_vec()),
-            Pair::Shared(key) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
-                Ok(hmac::sign(&key, message).as_ref().to_vec())
-            }
-        }
+    /// What signs.
+    pub fn pair(&self) -> &Pair {
+        &self.pair
     }
 
     /// The members of its public JWK that make it up, and no others (RFC 7638, 3.2); `None` for a shared key, which has

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::IssueError;
-use super::source::VALUE_MAX;
 use crate::api::condition::reason;
 use crate::api::credential::oauth2::Grant;
 use crate::domain::secret::SecretValue;
 use crate::provider::WAIT_MAX;
 use crate::provider::exchange::Answer;
+use crate::provider::lookup::TEXT_MAX;
 
 /// The lifetime of a token whose answer names none (RFC 6749, 5.1 leaves it to the documentation): what most providers
 /// give, so that it is renewed before they are likely to refuse it.
@@ -264,7 +264,7 @@ fn is_json(content_type: Option<&str>) -> bool {
 /// RFC 6750, 2.1.
 fn is_token68(token: &str) -> bool {
     let inner = token.trim_end_matches('=');
-    token.len() <= VALUE_MAX
+    token.len() <= TEXT_MAX
         && !inner.is_empty()
         && inner
             .bytes()
@@ -273,7 +273,7 @@ fn is_token68(token: &str) -> bool {
 
 /// RFC 6749, A.17.
 fn is_visible(token: &str) -> bool {
-    (1..=VALUE_MAX).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    (1..=TEXT_MAX).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 /// A number of seconds, or a string of digits, as some write it; `None` if it cannot be meant.

@@ -1,18 +1,16 @@
 //! Signed assertions (RFC 7521, RFC 7523): what says who we are where a secret would.
 
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair,
-    Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    Ed25519KeyPair, RsaKeyPair,
 };
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 use crate::domain::secret::SecretValue;
+use crate::provider::jws::{Pair, SignError};
+use crate::provider::private_key;
 
 /// How long an assertion is valid, in seconds: enough for clocks that differ by minutes, little for a thief.
 pub const LIFE: i64 = 300;
@@ -57,68 +55,45 @@ impl<'a> Claims<'a> {
 }
 
 /// A key that signs, by the algorithm that its type asks for.
-pub enum Signer {
-    /// RS256.
-    Rsa(RsaKeyPair),
-    /// ES256, ES384 or ES512.
-    Ecdsa(&'static str, EcdsaKeyPair),
-    /// EdDSA.
-    Ed25519(Ed25519KeyPair),
+pub struct Signer {
+    algorithm: &'static str,
+    pair: Pair,
 }
 
 impl std::fmt::Debug for Signer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Signer").field(&self.algorithm()).finish()
+        f.debug_tuple("Signer").field(&self.algorithm).finish()
     }
 }
 
 impl Signer {
     /// The first private key in `pem`; `None` if there is none, or it is of a type that cannot be used.
     pub fn from_pem(pem: &SecretValue) -> Option<Self> {
-        let key = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).ok()?;
+        let key = private_key::read(pem).ok()?;
         let der = key.secret_der();
+        let rsa = |pair| Self::new("RS256", Pair::Rsa(pair));
         match &key {
-            PrivateKeyDer::Pkcs1(_) => RsaKeyPair::from_der(der).ok().map(Self::Rsa),
+            PrivateKeyDer::Pkcs1(_) => RsaKeyPair::from_der(der).ok().map(rsa),
             PrivateKeyDer::Sec1(_) => ecdsa(der),
             PrivateKeyDer::Pkcs8(_) => {
                 let ed25519 = || Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok();
-                let rsa = || RsaKeyPair::from_pkcs8(der).ok();
                 ecdsa(der)
-                    .or_else(|| ed25519().map(Self::Ed25519))
-                    .or_else(|| rsa().map(Self::Rsa))
+                    .or_else(|| ed25519().map(|pair| Self::new("EdDSA", Pair::Ed(pair))))
+                    .or_else(|| RsaKeyPair::from_pkcs8(der).ok().map(rsa))
             }
             _ => None,
         }
     }
 
-    /// As it stands in the header (RFC 7518, 3.1; RFC 8037, 3.1).
-    pub fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Rsa(_) => "RS256",
-            Self::Ecdsa(name, _) => name,
-            Self::Ed25519(_) => "EdDSA",
-        }
+    /// `algorithm` is as it stands in the header (RFC 7518, 3.1; RFC 8037, 3.1).
+    fn new(algorithm: &'static str, pair: Pair) -> Self {
+        Self { algorithm, pair }
     }
 
-    /// A JWT in its compact form (RFC 7515, 7.1); `None` if the library fails, which it does for no key it has accepted.
-    pub fn sign(&self, claims: &Claims<'_>) -> Option<SecretValue> {
-        let header = format!(r#"{{"alg":"{}","typ":"JWT"}}"#, self.algorithm());
-        let claims = serde_json::to_vec(claims).ok()?;
-        let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let random = SystemRandom::new();
-        let signature = match self {
-            Self::Rsa(key) => {
-                let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &random, token.as_bytes(), &mut signature)
-                    .ok()?;
-                signature
-            }
-            Self::Ecdsa(_, key) => key.sign(&random, token.as_bytes()).ok()?.as_ref().to_vec(),
-            Self::Ed25519(key) => key.sign(token.as_bytes()).as_ref().to_vec(),
-        };
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        Some(SecretValue::new(token))
+    /// A JWT of `claims`.
+    pub fn sign(&self, claims: &Claims<'_>) -> Result<SecretValue, SignError> {
+        let header = serde_json::json!({"alg": self.algorithm, "typ": "JWT"});
+        self.pair.token(&header, claims)
     }
 }
 
@@ -131,8 +106,8 @@ fn ecdsa(der: &[u8]) -> Option<Signer> {
     ]
     .into_iter()
     .find_map(|(name, algorithm)| {
-        let key = EcdsaKeyPair::from_private_key_der(algorithm, der).ok()?;
-        Some(Signer::Ecdsa(name, key))
+        let pair = EcdsaKeyPair::from_private_key_der(algorithm, der).ok()?;
+        Some(Signer::new(name, Pair::Ec(pair)))
     })
 }
 

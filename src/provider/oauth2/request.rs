@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use super::assertion::{Claims, KEY_MUST, Signer};
 use super::endpoint::Endpoint;
 use super::form::{self, Form};
-use super::source::{self, Source};
-use super::{IssueError, Order, REFRESH_TOKEN, invalid, unset};
-use crate::api::condition::reason;
+use super::{IssueError, Order, REFRESH_TOKEN};
 use crate::api::credential::oauth2::{ClientAuthentication, Grant, OAuth2};
 use crate::api::integration::Http2;
 use crate::domain::plan::TlsPlan;
@@ -16,6 +14,7 @@ use crate::domain::rotation::root;
 use crate::domain::secret::SecretValue;
 use crate::net::tls::{self, ClientCertificate};
 use crate::provider::exchange::Call;
+use crate::provider::lookup::{self, Source, invalid, unset};
 
 /// Parameters that are ours to write, whatever the grant: `parameters` must not have them.
 const RESERVED: [&str; 8] = [
@@ -196,11 +195,9 @@ impl Prepared {
     }
 
     fn sign(&self, claims: &Claims<'_>) -> Result<SecretValue, IssueError> {
-        let signed = self.signer.as_ref().and_then(|signer| signer.sign(claims));
-        signed.ok_or_else(|| IssueError::NotSent {
-            reason: reason::ISSUE_FAILED,
-            message: "`spec.oauth2.clientKeyRef`: the key could not sign; check it, or name another".to_owned(),
-        })
+        let signed = self.signer.as_ref().and_then(|signer| signer.sign(claims).ok());
+        let failed = "`spec.oauth2.clientKeyRef`: the key could not sign; check it, or name another";
+        signed.ok_or_else(|| lookup::failed(failed))
     }
 
     fn add(&mut self, name: &str, value: &str) {
@@ -256,14 +253,12 @@ fn refresh_token(spec: &OAuth2, order: &Order<'_>) -> Result<SecretValue, IssueE
 
 fn signer(spec: &OAuth2, order: &Order<'_>) -> Result<Signer, IssueError> {
     let source = Source::of("spec.oauth2.clientKeyRef", spec.client_key_ref.as_ref())?;
-    let signer = Signer::from_pem(&source.pem(order.sources)?);
-    source.require(signer.is_some(), KEY_MUST)?;
-    signer.ok_or_else(|| unset("spec.oauth2.clientKeyRef"))
+    Signer::from_pem(source.read(order.sources)?).ok_or_else(|| source.unusable(KEY_MUST))
 }
 
 fn certificate(spec: &OAuth2, order: &Order<'_>) -> Result<(String, SecretValue), IssueError> {
     let field = "spec.oauth2.clientCertificateRef";
-    let (chain, key) = source::certificate(field, spec.client_certificate_ref.as_ref(), order.sources)?;
+    let (chain, key) = lookup::certificate(field, spec.client_certificate_ref.as_ref(), order.sources)?;
     // What cannot be used shows before anything is dialled, as something that only an edit mends.
     let presented = ClientCertificate {
         chain: chain.clone(),
@@ -279,7 +274,7 @@ fn ca_pem(spec: &OAuth2, order: &Order<'_>) -> Result<Option<String>, IssueError
         return Ok(None);
     };
     let plan = TlsPlan {
-        ca_pem: Some(source::ca(reference, order.sources)?),
+        ca_pem: Some(lookup::ca("spec.oauth2.tls.caRef", reference, order.sources)?),
         ..TlsPlan::default()
     };
     tls::provider_config(&plan, Http2::Never).map_err(|error| {

@@ -64,17 +64,11 @@ pub(super) async fn act<C: Cluster, F: Fleet>(
     let mut notices = Vec::new();
     if unanswered && may_orphan(scene.policy.class) && !provider::is_idempotent(&scene.credential.spec) {
         // An answer that was lost may have left a value behind. Without a way to find it, it is named.
-        let found = context
-            .providers
-            .find(&scene.order(&attempt, (context.settings.clock)()))
-            .await;
-        match found {
-            Ok(Some(ids)) => {
-                for id in ids {
-                    let order = scene.order(&attempt, (context.settings.clock)());
-                    if let Err(error) = context.providers.revoke(&order, None, Some(&id)).await {
-                        return failed(context, scene, attempt, before, error).await;
-                    }
+        let order = scene.order(&attempt, (context.settings.clock)());
+        match context.providers.take_away(&order).await {
+            Ok(Some(left)) => {
+                if let Some((_, error)) = left.into_iter().next() {
+                    return failed(context, scene, attempt, before, error).await;
                 }
             }
             Ok(None) => notices.push(notice(
@@ -179,17 +173,14 @@ async fn take_back<C: Cluster, F: Fleet>(
     if provider::is_idempotent(&scene.credential.spec) {
         return (left, false);
     }
-    match context.providers.find(&order).await {
+    match context.providers.take_away(&order).await {
         // A provider may list it only later.
         Ok(Some(ids)) => {
-            for id in ids {
-                if let Err(error) = context.providers.revoke(&order, None, Some(&id)).await {
-                    let note = format!(
-                        "`{}` is alive at the provider and used by nobody, and could not be revoked: {error}",
-                        called(&id)
-                    );
-                    left.push(notice(scene, true, "Orphaned", "Rotate", note));
-                }
+            for (id, error) in ids {
+                let name = called(&id);
+                let note =
+                    format!("`{name}` is alive at the provider and used by nobody, and could not be revoked: {error}");
+                left.push(notice(scene, true, "Orphaned", "Rotate", note));
             }
             (left, false)
         }

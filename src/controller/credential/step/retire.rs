@@ -192,13 +192,8 @@ async fn take_away<C: Cluster, F: Fleet>(
     if attempt.sends == 0 || attempt.phase != Phase::Intent || !may_orphan(scene.policy.class) {
         return Ok(());
     }
-    match context.providers.find(&order).await? {
-        Some(ids) => {
-            for id in ids {
-                context.providers.revoke(&order, None, Some(&id)).await?;
-            }
-            Ok(())
-        }
+    match context.providers.take_away(&order).await? {
+        Some(left) => left.into_iter().next().map_or(Ok(()), |(_, error)| Err(error)),
         None => Err(IssueError::Lost {
             message: "whether the provider made a value is not known, and there is no `rotation.steps.find`".into(),
         }),

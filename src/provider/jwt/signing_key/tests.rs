@@ -5,7 +5,7 @@ fn read(algorithm: JwtAlgorithm, pem: &str) -> Result<SigningKey, UnfitKey> {
 }
 
 fn signature(key: &SigningKey, message: &str) -> String {
-    URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).unwrap())
+    URL_SAFE_NO_PAD.encode(key.pair().sign(message.as_bytes()).unwrap())
 }
 
 const RSA: &str = include_str!("../vectors/rfc7515-a2-rsa.pem");

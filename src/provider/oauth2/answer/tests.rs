@@ -189,7 +189,7 @@ fn a_success_that_is_none_is_never_taken_for_one() {
 
 #[test]
 fn a_success_without_a_usable_token_helps_nobody() {
-    let long = "h".repeat(VALUE_MAX + 1);
+    let long = "h".repeat(TEXT_MAX + 1);
     for body in [
         json!({}),
         json!({ "token_type": "Bearer" }),

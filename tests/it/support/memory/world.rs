@@ -113,13 +113,7 @@ impl World {
         let key = key_of(&object.metadata);
         let mut state = self.state();
         let before = state.integrations.get(&key);
-        let spec_changed = before.is_none_or(|before| before.spec != object.spec);
-        carry(
-            &mut object.metadata,
-            before.map(|before| &before.metadata),
-            spec_changed,
-            &mut state.version.clone(),
-        );
+        succeed(&mut object, before, |one, other| one.spec == other.spec, state.version);
         object.status = before.map_or_else(
             || serde_json::from_value(serde_json::json!({"observedGeneration": -1})).unwrap(),
             |before| before.status.clone(),
@@ -137,13 +131,7 @@ impl World {
         let key = key_of(&object.metadata);
         let mut state = self.state();
         let before = state.credentials.get(&key);
-        let spec_changed = before.is_none_or(|before| before.spec != object.spec);
-        carry(
-            &mut object.metadata,
-            before.map(|before| &before.metadata),
-            spec_changed,
-            &mut state.version.clone(),
-        );
+        succeed(&mut object, before, |one, other| one.spec == other.spec, state.version);
         object.status = before.and_then(|before| before.status.clone());
         state.version += 1;
         state.credentials.insert(key.clone(), object);
@@ -393,13 +381,11 @@ fn key_of(meta: &kube::core::ObjectMeta) -> Key {
     Key::new(meta.namespace.as_deref().unwrap(), meta.name.as_deref().unwrap())
 }
 
-/// What the API server keeps of an object that is replaced.
-fn carry(
-    meta: &mut kube::core::ObjectMeta,
-    before: Option<&kube::core::ObjectMeta>,
-    spec_changed: bool,
-    version: &mut u64,
-) {
+/// Gives an object what the API server keeps of the one that it replaces.
+fn succeed<K: kube::Resource>(object: &mut K, before: Option<&K>, is_same: fn(&K, &K) -> bool, version: u64) {
+    let spec_changed = before.is_none_or(|before| !is_same(before, object));
+    let before = before.map(K::meta);
+    let meta = object.meta_mut();
     let fresh = format!("uid-{}-{version}", meta.name.as_deref().unwrap());
     meta.uid = Some(before.and_then(|before| before.uid.clone()).unwrap_or(fresh));
     let generation = before.and_then(|before| before.generation).unwrap_or(0);
