@@ -47,6 +47,14 @@ fn ended(code: u8) -> Reply {
     response.into()
 }
 
+/// A head, and this status in trailers.
+fn ended_at_once(code: u8) -> Reply {
+    let last = http_body::Frame::trailers(trailers(&[("grpc-status", &code.to_string())]));
+    let mut response = streamed(futures::stream::iter([Ok(last)]));
+    head(&mut response);
+    response.into()
+}
+
 /// This status in a head that is all there is.
 fn only(code: u8, more: &[(&'static str, &str)]) -> Reply {
     let mut response = answer(200, "");
@@ -263,12 +271,7 @@ async fn a_trial_is_decided_by_the_status_and_not_by_the_head() {
     let told = status.clone();
     let provider = Provider::start(move |_| {
         let code = u8::try_from(told.load(Ordering::SeqCst)).unwrap();
-        async move {
-            let last = http_body::Frame::trailers(trailers(&[("grpc-status", &code.to_string())]));
-            let mut response = streamed(futures::stream::iter([Ok(last)]));
-            head(&mut response);
-            Reply::from(response)
-        }
+        async move { ended_at_once(code) }
     })
     .await;
     let mut plan = plan(provider.url(""));
@@ -367,6 +370,27 @@ async fn the_callers_deadline_ends_a_stream_with_a_status() {
         CircuitState::Closed,
         "an impatient caller cuts nobody off"
     );
+}
+
+#[tokio::test]
+async fn a_provider_that_gives_up_on_an_impatient_caller_is_not_blamed() {
+    for in_head in [true, false] {
+        let provider =
+            Provider::start(move |_| async move { if in_head { only(4, &[]) } else { ended_at_once(4) } }).await;
+        let mut plan = plan(provider.url(""));
+        plan.breaker.consecutive_failures = 1;
+        let worker = Dataplane::start([plan]);
+        for _ in 0..2 {
+            // Less than half of what an attempt may take.
+            let answered = call(&worker, "api", &[("grpc-timeout", "4S")]).await;
+            assert_eq!(answered.code(), (4, in_head));
+        }
+        assert_eq!(provider.seen().len(), 2);
+        call(&worker, "api", &[]).await;
+        worker
+            .endpoint(|endpoint| endpoint.circuit.state == CircuitState::Open)
+            .await;
+    }
 }
 
 #[tokio::test]

@@ -112,7 +112,8 @@ async fn a_body_is_read_within_its_bounds_before_anybody_is_asked() {
     let worker = Dataplane::start([plan.clone()]);
     let head = |more: &str| format!("POST / HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n{more}\r\n\r\n");
     let large = format!(r#"{{"query": "{{a}}", "x": "{}"}}"#, "x".repeat(200));
-    let chunk = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
+    // It need not end to be too large.
+    let chunk = format!("{:x}\r\n{large}\r\n", large.len());
     for (sent, status) in [
         (head("Transfer-Encoding: chunked") + &chunk, 413),
         (head("Content-Length: 101"), 413),
