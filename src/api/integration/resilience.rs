@@ -30,14 +30,15 @@ pub struct Retries {
     pub statuses: Option<Vec<i32>>,
 
     /// Which requests may be sent again. `Idempotent`: GET, HEAD, OPTIONS, TRACE, PUT and DELETE, and any with an
-    /// `Idempotency-Key` header. `All`: every request. With `protocol: GRPC`, `Idempotent` is what surely did not reach the
-    /// application, and `All` is what was answered UNAVAILABLE at once besides. Defaults to `Idempotent`.
+    /// `Idempotency-Key` header. `All`: every request. With `protocol: GraphQL`, `Idempotent` is queries, however they come,
+    /// and not mutations. With `protocol: GRPC`, `Idempotent` is what surely did not reach the application, and `All` is
+    /// what was answered UNAVAILABLE at once besides. Defaults to `Idempotent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<RetryMethods>,
 
     /// What becomes of a POST or PATCH without an `Idempotency-Key` header. `PassOn`: it is sent as it is. `Add`: it gets
     /// one, a random UUID that is the same in every attempt, and counts as idempotent; for providers that know such keys.
-    /// Defaults to `PassOn`.
+    /// Queries of GraphQL get none. Defaults to `PassOn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<IdempotencyKey>,
 
