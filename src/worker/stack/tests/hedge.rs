@@ -205,7 +205,7 @@ async fn a_promise_to_the_provider_is_not_broken_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_loses_counts_for_no_circuit_and_a_trial_is_not_hedged() {
+async fn who_loses_counts_for_no_circuit() {
     let mut plan = hedged(1, 100 * MS);
     plan.breaker.consecutive_failures = 1;
     // One that loses, one that fails for good and opens the circuit, and the trial.
@@ -227,6 +227,23 @@ async fn who_loses_counts_for_no_circuit_and_a_trial_is_not_hedged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_trial_is_waited_for_though_another_endpoint_would_be_faster() {
+    let mut plan = hedged(2, 100 * MS);
+    plan.breaker.consecutive_failures = 1;
+    plan.retries.statuses = vec![503];
+    let stage = Stage::start(plan, [(10 * MS, 500), (700 * MS, 200), (10 * MS, 200)]).await;
+    assert_eq!(stage.call("GET").await.0, 500);
+    sleep(Duration::from_secs(31)).await;
+    let (code, attempts, took) = stage.call("GET").await;
+    assert_eq!((code, attempts.as_str()), (200, "1"));
+    assert!(about(took, 700 * MS), "{took:?}");
+    for endpoint in &stage.world.stack.endpoints {
+        let circuit = endpoint.standing().report(endpoint.name()).circuit;
+        assert_eq!(circuit.state, CircuitState::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endpoint_that_always_loses_is_found_slow() {
     /// The second endpoint hangs.
     struct Uneven(Arc<[AtomicUsize; 2]>);
@@ -243,7 +260,10 @@ async fn an_endpoint_that_always_loses_is_found_slow() {
     }
 
     let counts: Arc<[AtomicUsize; 2]> = Arc::default();
-    let world = World::start(hedged(2, 100 * MS), Uneven(counts.clone())).await;
+    let mut plan = hedged(2, 100 * MS);
+    // So that it is never waited for: that would tell it too.
+    plan.retries.budget_percent = 1000;
+    let world = World::start(plan, Uneven(counts.clone())).await;
     for _ in 0..200 {
         assert_eq!(world.get().await, 200);
     }
